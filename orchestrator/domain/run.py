@@ -1,0 +1,101 @@
+"""What came of each host while a change runs, and whether the change may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.domain.rollout import Budget
+
+
+class HostStatus(StrEnum):
+    """Where one host stands in its own little walk."""
+
+    PENDING = "pending"
+    LEASED = "leased"
+    CHECKED = "checked"
+    PROTECTED = "protected"
+    PATCHING = "patching"
+    REBOOTING = "rebooting"
+    VERIFYING = "verifying"
+    RESTORING = "restoring"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    RESTORED = "restored"
+    RESTORE_FAILED = "restore-failed"
+    SKIPPED = "skipped"
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether nothing more is to be done to the host unless somebody says so."""
+        return self in _SETTLED
+
+
+_SETTLED = frozenset(
+    {
+        HostStatus.DONE,
+        HostStatus.FAILED,
+        HostStatus.RESTORED,
+        HostStatus.RESTORE_FAILED,
+        HostStatus.SKIPPED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRun:
+    """One host of a running change.
+
+    ``touched``: something may have been changed on it. ``failed``: it counts against the error budget, for ever, even
+    after it was put back. ``unfit``: found dead or unfit before it was touched. ``warnings`` are told with the result.
+    """
+
+    change: str
+    host: str
+    wave: int
+    batch: int
+    status: HostStatus = HostStatus.PENDING
+    token: int = 0
+    touched: bool = False
+    failed: bool = False
+    unfit: bool = False
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """The count over the whole change."""
+
+    planned: int
+    done: int
+    failed: int
+    unfit: int
+    skipped: int
+    open: int
+
+
+def score(runs: Iterable[HostRun]) -> Score:
+    """Count where the hosts stand. UNKNOWN counts as failed: nobody may go on as if it were well."""
+    hosts = tuple(runs)
+    return Score(
+        planned=len(hosts),
+        done=sum(run.status is HostStatus.DONE for run in hosts),
+        failed=sum(run.failed or run.status in _FAILURES for run in hosts),
+        unfit=sum(run.unfit for run in hosts),
+        skipped=sum(run.status is HostStatus.SKIPPED for run in hosts),
+        open=sum(not run.status.is_settled for run in hosts),
+    )
+
+
+_FAILURES = frozenset({HostStatus.FAILED, HostStatus.UNKNOWN, HostStatus.RESTORE_FAILED})
+
+
+def judge(runs: Iterable[HostRun], budget: Budget) -> str:
+    """Return why the change must stop now, or an empty text while it may go on."""
+    count = score(runs)
+    return budget.tripped_by(failed=count.failed, unfit=count.unfit)
