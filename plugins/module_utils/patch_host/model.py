@@ -7,39 +7,70 @@ match the lock, is a step refused, what is reported) is common to all families a
 import abc
 import typing
 
-Package = typing.NamedTuple("Package", [("name", str), ("arch", str), ("version", str), ("auto", bool), ("held", bool)])
-"""An installed package. `version` as the package manager prints it; `auto`: came in as a dependency."""
 
-Item = typing.NamedTuple(
-    "Item",
-    [
-        ("name", str),
-        ("arch", str),
-        ("version", str),
-        ("from_version", str),
-        ("sha256", str),
-        ("filename", str),
-        ("size", int),
-    ],
-)
-"""One line of the lock. `filename` is a bare file name; the file lies in the folder that goes with the items."""
+class Package(typing.NamedTuple):
+    """An installed package. `version` as the package manager prints it; `auto`: came in as a dependency."""
 
-Transition = typing.NamedTuple("Transition", [("name", str), ("arch", str), ("old", str), ("new", str)])
-"""What happens to one package; "" = absent before or after."""
+    name: str
+    arch: str
+    version: str
+    auto: bool
+    held: bool
 
-Simulation = typing.NamedTuple("Simulation", [("transitions", typing.List[Transition]), ("problems", typing.List[str])])
-"""What the package manager says it would do; `problems` are sentences, non-empty when it would do nothing."""
 
-Secured = typing.NamedTuple(
-    "Secured", [("name", str), ("arch", str), ("version", str), ("filename", str), ("sha256", str), ("source", str)]
-)
-"""An old file that now lies in the point's folder; `source` is cache, repository or repacked."""
+class Item(typing.NamedTuple):
+    """One line of the lock. `filename` is a bare file name; the file lies in the folder that goes with the items."""
 
-Missing = typing.NamedTuple("Missing", [("name", str), ("arch", str), ("version", str), ("reason", str)])
-"""An old file that could not be had, and why."""
+    name: str
+    arch: str
+    version: str
+    from_version: str
+    sha256: str
+    filename: str
+    size: int
 
-Marks = typing.NamedTuple("Marks", [("auto", typing.Set[str]), ("held", typing.Set[str])])
-"""The packages ("name:arch") that are marked as automatically installed, and those on hold (versionlock, lock)."""
+
+class Transition(typing.NamedTuple):
+    """What happens to one package; "" = absent before or after."""
+
+    name: str
+    arch: str
+    old: str
+    new: str
+
+
+class Simulation(typing.NamedTuple):
+    """What the package manager says it would do; `problems` are sentences, non-empty when it would do nothing."""
+
+    transitions: typing.List[Transition]
+    problems: typing.List[str]
+
+
+class Secured(typing.NamedTuple):
+    """An old file that now lies in the point's folder; `source` is cache, repository or repacked."""
+
+    name: str
+    arch: str
+    version: str
+    filename: str
+    sha256: str
+    source: str
+
+
+class Missing(typing.NamedTuple):
+    """An old file that could not be had, and why."""
+
+    name: str
+    arch: str
+    version: str
+    reason: str
+
+
+class Marks(typing.NamedTuple):
+    """The packages ("name:arch") that came in as dependencies, and those on hold (hold, versionlock, lock)."""
+
+    auto: typing.FrozenSet[str]
+    held: typing.FrozenSet[str]
 
 
 class Family(abc.ABC):
@@ -84,6 +115,13 @@ class Family(abc.ABC):
         """List, as dictionaries of the `scan` report's candidates, what repositories say of exactly these versions.
 
         Items that no repository offers any more are left out: the caller sees from this which are unavailable.
+        """
+
+    @abc.abstractmethod
+    def resolve(self, upgrades):
+        """Predict (`Simulation`) what the repositories would install for exactly these versions, new dependencies too.
+
+        For staging, where the lock is made: a new dependency comes in the version that the repositories prefer.
         """
 
     @abc.abstractmethod
