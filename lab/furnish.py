@@ -1,0 +1,59 @@
+"""What a host is given before it boots for the first time: name, keys, accounts' passwords and package sources."""
+
+import os
+import uuid
+from pathlib import Path
+
+from lab import access
+from lab.host import Host
+from lab.sources import Distribution
+
+MIRROR_PORT = 3142
+
+
+def furnish(tree: Path, host: Host, public_key: str, sudo_password: str) -> None:
+    """Write the host's own files into its mounted file system."""
+    (tree / "etc/hostname").write_text(f"{host.name}\n")
+    (tree / "etc/hosts").write_text(f"127.0.0.1 localhost\n{host.address} {host.name}\n")
+    (tree / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
+    access.make_key(tree / "etc/ssh/ssh_host_ed25519_key")
+    for home in ("root", "home/patch", "home/patchpw"):
+        _permit(tree / home, public_key)
+    if sudo_password:
+        _set_password(tree / "etc/shadow", "patchpw", access.hash_password(sudo_password))
+
+
+def write_sources(tree: Path, distribution: Distribution, controller: str) -> None:
+    """Point the host at its distribution's mirror and at the lab's own repository, both behind the controller."""
+    base = f"http://{controller}:{MIRROR_PORT}"
+    lines = [
+        f"deb {base}/{mirror_path(source.suite)} {source.suite} {' '.join(source.components)}"
+        for source in distribution.sources
+    ]
+    (tree / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
+
+
+def mirror_path(suite: str) -> str:
+    """Name the path under which the controller serves the mirror of a suite."""
+    return f"mirror/{suite}"
+
+
+def host_key(tree: Path) -> str:
+    return " ".join((tree / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2])
+
+
+def _permit(home: Path, public_key: str) -> None:
+    owner = home.stat()
+    folder = home / ".ssh"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "authorized_keys").write_text(public_key)
+    for path in (folder, folder / "authorized_keys"):
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _set_password(shadow: Path, name: str, hashed: str) -> None:
+    lines = [
+        ":".join([name, hashed, *line.split(":")[2:]]) if line.startswith(f"{name}:") else line
+        for line in shadow.read_text().splitlines()
+    ]
+    shadow.write_text("\n".join(lines) + "\n")

@@ -1,0 +1,72 @@
+"""The image that all hosts of this machine share: the distribution's own packages, built once from its point release."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.commands import run
+from lab.locks import locked
+from lab.sources import Distribution, apt_options, read_distribution
+
+PACKAGES = (
+    "systemd,systemd-sysv,dbus,openssh-server,python3-minimal,python3-apt,iproute2,needrestart,sudo,curl,procps,"
+    "ca-certificates,dpkg-repack,lsof"
+).split(",")
+
+_FILES = {
+    # Root logs in before sessions are permitted, the other accounts only after: SSH answering means both can.
+    "etc/systemd/system/ssh.service.d/lab.conf": "[Unit]\nAfter=systemd-user-sessions.service\n",
+    "etc/ssh/sshd_config.d/lab.conf": "HostKey /etc/ssh/ssh_host_ed25519_key\nUseDNS no\nMaxStartups 100\n",
+    "etc/sudoers.d/lab": "patch ALL=(ALL) NOPASSWD: ALL\npatchpw ALL=(ALL) ALL\n",
+    "etc/apt/sources.list": "",
+    "etc/resolv.conf": "",
+}
+_ACCOUNTS = ("patch", "patchpw")
+Say = Callable[[str], None]
+
+
+def ensure_base(root: Path, say: Say) -> Path:
+    """Return the image's folder; build it first where it is missing (half a minute, once for each recipe)."""
+    distribution = read_distribution()
+    folder = root / f"image-{distribution.codename}-{_recipe()}"
+    with locked(root / "image.lock"):
+        if not folder.is_dir():
+            say(f"building the {distribution.codename} image in {folder} (once, about half a minute)")
+            _build(distribution, folder)
+    return folder
+
+
+def _recipe() -> str:
+    return hashlib.sha256(json.dumps([PACKAGES, _FILES, _ACCOUNTS]).encode()).hexdigest()[:8]
+
+
+def _build(distribution: Distribution, folder: Path) -> None:
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    main = distribution.main
+    options = [f'--aptopt={name} "{value}"' for name, value in apt_options().items()]
+    run(
+        ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}", *options]
+        # The point release alone: what the security suite has published since is then really pending.
+        + [main.suite, str(part), f"deb {main.uri} {main.suite} {' '.join(main.components)}"],
+        timeout=900,
+    )
+    _finish(part)
+    part.rename(folder)
+
+
+def _finish(tree: Path) -> None:
+    for key in (tree / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()
+    for name in _ACCOUNTS:
+        run(["chroot", str(tree), "useradd", "--create-home", "--shell", "/bin/bash", name])
+    for name, text in _FILES.items():
+        path = tree / name
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tree / "etc/sudoers.d/lab").chmod(0o440)
+    options = "".join(f'{name} "{value}";\n' for name, value in apt_options().items())
+    (tree / "etc/apt/apt.conf.d/90lab").write_text(f'Acquire::Languages "none";\n{options}')
