@@ -1,0 +1,83 @@
+"""Open a database with what this project relies on: durable, one writer at a time on SQLite, no frozen transactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.errors import Unavailable
+
+#: SQLite waits so long for another writer, PostgreSQL ends a transaction whose owner sleeps so long (milliseconds).
+PATIENCE_MS = 30_000
+PRAGMAS = (f"busy_timeout={PATIENCE_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Two ways to one database: ``writer`` opens transactions, ``reader`` sees what is committed and never waits."""
+
+    writer: sa.Engine
+    reader: sa.Engine
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.writer.dispose()
+        self.reader.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Open the database at an SQLAlchemy URL. Raises Unavailable where it cannot be reached."""
+    try:
+        if sa.make_url(url).get_backend_name() == "sqlite":
+            database = _open_sqlite(url)
+        else:
+            options = {"options": f"-c idle_in_transaction_session_timeout={PATIENCE_MS}", "connect_timeout": 10}
+            writer = sa.create_engine(url, pool_pre_ping=True, connect_args=options)
+            database = Database(writer=writer, reader=writer.execution_options(isolation_level="AUTOCOMMIT"))
+        with database.reader.connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+    except SQLAlchemyError as error:
+        raise Unavailable(
+            f"the database {sa.make_url(url).render_as_string()} cannot be opened: {_first_line(error)}. "
+            "Check [database] url in orchestrator.toml, and that the server runs (orchestrator doctor)."
+        ) from error
+    return database
+
+
+def upgrade(url: str) -> None:
+    """Bring the tables to the version that this program needs; harmless where they are."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["url"] = url
+    command.upgrade(config, "head")
+
+
+def _open_sqlite(url: str) -> Database:
+    file = sa.make_url(url).database
+    if file and not Path(file).exists():
+        Path(file).touch(mode=0o600)
+    writer, reader = sa.create_engine(url), sa.create_engine(url)
+    for engine in (writer, reader):
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(writer, "begin", _begin_immediate)
+    return Database(writer=writer, reader=reader)
+
+
+def _prepare_sqlite(raw: SqliteConnection, _record: object) -> None:
+    raw.isolation_level = None  # Python's own BEGIN comes before the first write only: reads would stand outside.
+    for pragma in PRAGMAS:
+        raw.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

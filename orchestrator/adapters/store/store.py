@@ -1,0 +1,160 @@
+"""Read the database, and open transactions on it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from orchestrator.adapters.store import tables as t
+from orchestrator.adapters.store.codec import decode, decode_event
+from orchestrator.adapters.store.database import Database
+from orchestrator.adapters.store.writing import SqlWriting
+from orchestrator.domain.admission import Durations
+from orchestrator.domain.audit import AuditEvent
+from orchestrator.domain.canonical import Plain, parse_rfc3339
+from orchestrator.domain.change import ChangeRequest, ChangeState
+from orchestrator.domain.inventory import Environment
+from orchestrator.domain.journal import StepRecord
+from orchestrator.domain.plan import PatchPlan, Prediction
+from orchestrator.domain.rollback import RollbackPoint
+from orchestrator.domain.run import HostRun
+from orchestrator.errors import NotFound
+from orchestrator.ports import ChainHead, Lease
+
+
+class SqlStore:
+    """Implements ``ports.Store``."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    @contextmanager
+    def begin(self) -> Iterator[SqlWriting]:
+        """Open a transaction that commits at the end of the block, and leaves nothing where the block raises."""
+        with self._db.writer.begin() as connection:
+            yield SqlWriting(connection)
+
+    def installation(self) -> str:
+        """Return the id of this installation, drawn when it is first asked for."""
+        ours = sa.select(t.setting.c.value).where(t.setting.c.name == "installation")
+        if (known := self._rows(ours)) and known[0].value:
+            return str(known[0].value)
+        with self._db.writer.begin() as connection:
+            if (value := connection.execute(ours).scalar()) is None:
+                value = uuid.uuid4().hex
+                connection.execute(sa.insert(t.setting).values(name="installation", value=value))
+        return str(value)
+
+    def change(self, change_id: str) -> ChangeRequest:
+        """Return a change."""
+        rows = self._rows(sa.select(t.change.c.document).where(t.change.c.id == change_id))
+        if not rows:
+            raise NotFound(f"there is no change {change_id}; see: orchestrator change list")
+        return decode(ChangeRequest, rows[0].document)
+
+    def change_from(self, source_key: str) -> ChangeRequest | None:
+        """Return the change that came from this source, if there is one."""
+        rows = self._rows(sa.select(t.change.c.document).where(t.change.c.source_key == source_key))
+        return decode(ChangeRequest, rows[0].document) if rows else None
+
+    def changes(self, states: Iterable[ChangeState] = ()) -> Sequence[ChangeRequest]:
+        """Return the changes in these states, oldest first."""
+        query = sa.select(t.change.c.document).order_by(t.change.c.id)
+        if wanted := [state.value for state in states]:
+            query = query.where(t.change.c.state.in_(wanted))
+        return [decode(ChangeRequest, row.document) for row in self._rows(query)]
+
+    def next_change_id(self) -> str:
+        """Return the id for a new change."""
+        with self._db.writer.begin() as connection:
+            return f"CHG-{SqlWriting(connection).draw('change'):04d}"
+
+    def plan(self, digest: str) -> PatchPlan:
+        """Return a plan."""
+        rows = self._rows(sa.select(t.plan.c.document).where(t.plan.c.digest == digest))
+        if not rows:
+            raise NotFound(f"there is no plan {digest[:12]}")
+        return decode(PatchPlan, rows[0].document)
+
+    def predictions(self, digest: str) -> Sequence[Prediction]:
+        """Return what stands beside a plan."""
+        rows = self._rows(sa.select(t.plan.c.predictions).where(t.plan.c.digest == digest))
+        return decode(tuple[Prediction, ...], rows[0].predictions) if rows else ()
+
+    def runs(self, change: str) -> Sequence[HostRun]:
+        """Return where the hosts of a change stand."""
+        query = sa.select(t.host_run.c.document).where(t.host_run.c.change == change)
+        rows = self._rows(query.order_by(t.host_run.c.wave, t.host_run.c.batch, t.host_run.c.host))
+        return [decode(HostRun, row.document) for row in rows]
+
+    def steps(self, change: str) -> Sequence[StepRecord]:
+        """Return the journal of a change, oldest first."""
+        query = sa.select(t.host_step.c.document).where(t.host_step.c.change == change)
+        rows = self._rows(query.order_by(t.host_step.c.started_at, t.host_step.c.job, t.host_step.c.host))
+        return [decode(StepRecord, row.document) for row in rows]
+
+    def points(self, change: str = "") -> Sequence[RollbackPoint]:
+        """Return the points of one change, or all that are held."""
+        mine = t.rollback_point.c.change == change if change else t.rollback_point.c.held.is_(True)
+        query = sa.select(t.rollback_point.c.document).where(mine)
+        rows = self._rows(
+            query.order_by(t.rollback_point.c.change, t.rollback_point.c.host, t.rollback_point.c.provider)
+        )
+        return [decode(RollbackPoint, row.document) for row in rows]
+
+    def documents(self, change: str, kind: str) -> Mapping[str, Plain]:
+        """Return the evidence of one kind, by name."""
+        mine = (t.document.c.change == change) & (t.document.c.kind == kind)
+        rows = self._rows(sa.select(t.document.c.name, t.document.c.document).where(mine).order_by(t.document.c.name))
+        return {row.name: json.loads(row.document) for row in rows}
+
+    def durations(
+        self, hosts: Sequence[str], environment: Environment, change: str = ""
+    ) -> Mapping[str, Sequence[Durations]]:
+        """Return what the work on hosts took, newest last."""
+        query = sa.select(t.duration.c.host, t.duration.c.document).where(t.duration.c.environment == environment.value)
+        if change:
+            query = query.where(t.duration.c.change == change)
+        known: dict[str, list[Durations]] = {host: [] for host in hosts}
+        for row in self._rows(query.order_by(t.duration.c.at)):
+            if row.host in known:
+                known[row.host].append(decode(Durations, row.document))
+        return known
+
+    def leases(self) -> Sequence[Lease]:
+        """Return every lease that is held."""
+        return [
+            Lease(host=r.host, change=r.change, token=r.token, expires_at=parse_rfc3339(r.expires_at))
+            for r in self._rows(sa.select(t.lease).order_by(t.lease.c.host))
+        ]
+
+    def trail(self, chain: str) -> Sequence[AuditEvent]:
+        """Return the events of a chain, oldest first."""
+        query = sa.select(t.audit_event.c.document).where(t.audit_event.c.chain == chain)
+        return [decode_event(row.document) for row in self._rows(query.order_by(t.audit_event.c.seq))]
+
+    def heads(self) -> Sequence[ChainHead]:
+        """Return the head of every chain, by name."""
+        rows = self._rows(sa.select(t.chain).order_by(t.chain.c.chain))
+        return [ChainHead(chain=row.chain, count=row.length, head=row.head) for row in rows]
+
+    def undelivered(self, limit: int = 100) -> Sequence[AuditEvent]:
+        """Return events that no notifier has been told of, oldest first."""
+        same = (t.audit_event.c.chain == t.outbox.c.chain) & (t.audit_event.c.seq == t.outbox.c.seq)
+        query = sa.select(t.audit_event.c.document).join_from(t.outbox, t.audit_event, same)
+        return [decode_event(row.document) for row in self._rows(query.order_by(t.outbox.c.id).limit(limit))]
+
+    def last_checkpoint(self) -> tuple[bytes, bytes] | None:
+        """Return the newest checkpoint and its signature, if there is one."""
+        rows = self._rows(sa.select(t.checkpoint).order_by(t.checkpoint.c.seq.desc()).limit(1))
+        return (bytes(rows[0].document), bytes(rows[0].signature)) if rows else None
+
+    def _rows(
+        self, query: sa.Select[tuple[object, ...]] | sa.Select[tuple[str]]
+    ) -> Sequence[sa.Row[tuple[object, ...]]]:
+        with self._db.reader.connect() as connection:
+            return connection.execute(query).all()

@@ -1,0 +1,178 @@
+"""One transaction: a change, its audit event and the outbox row, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator.adapters.store import tables as t
+from orchestrator.adapters.store.codec import encode
+from orchestrator.domain.admission import Durations
+from orchestrator.domain.audit import GENESIS, AuditEvent, Fact, seal
+from orchestrator.domain.canonical import Plain, rfc3339
+from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.inventory import Environment
+from orchestrator.domain.journal import StepRecord
+from orchestrator.domain.lifecycle import Move
+from orchestrator.domain.plan import PatchPlan, Prediction
+from orchestrator.domain.rollback import RollbackPoint
+from orchestrator.domain.run import HostRun
+from orchestrator.errors import Refused, StaleChange
+
+
+class SqlWriting:
+    """Implements ``ports.Writing`` on one open connection."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._db = connection
+
+    def open(self, change: ChangeRequest, fact: Fact) -> None:
+        """Write a new change."""
+        try:
+            self._db.execute(sa.insert(t.change).values(_change_row(change)))
+        except IntegrityError as error:
+            raise StaleChange(f"change {change.id} or its source was entered by somebody else meanwhile.") from error
+        self.note(fact)
+
+    def move(self, move: Move) -> AuditEvent:
+        """Write the change where its version is the one that was read, and its audit event."""
+        before = move.before
+        seen = (t.change.c.id == before.id) & (t.change.c.version == before.version)
+        if self._db.execute(sa.update(t.change).where(seen).values(_change_row(move.after))).rowcount != 1:
+            raise StaleChange(
+                f"change {before.id} was moved by somebody else since version {before.version} was read. "
+                f"Look again: orchestrator change show {before.id}"
+            )
+        return self.note(move.fact)
+
+    def note(self, fact: Fact) -> AuditEvent:
+        """Append to the chain. The guarded update of its head comes first, so that two writers queue up there."""
+        longer = sa.update(t.chain).where(t.chain.c.chain == fact.chain).values(length=t.chain.c.length + 1)
+        row = self._db.execute(longer.returning(t.chain.c.length, t.chain.c.head)).one_or_none()
+        if row is None:
+            self._db.execute(sa.insert(t.chain).values(chain=fact.chain, length=1, head=GENESIS))
+        event = seal(fact, seq=row.length if row else 1, prev=row.head if row else GENESIS)
+        self._db.execute(sa.update(t.chain).where(t.chain.c.chain == fact.chain).values(head=event.hash))
+        self._db.execute(
+            sa.insert(t.audit_event).values(
+                chain=event.chain,
+                seq=event.seq,
+                at=rfc3339(event.at),
+                actor=event.actor,
+                tag=event.tag,
+                hash=event.hash,
+                document=encode(event),
+            )
+        )
+        self._db.execute(sa.insert(t.outbox).values(chain=event.chain, seq=event.seq))
+        return event
+
+    def keep_plan(self, plan: PatchPlan, predictions: Sequence[Prediction]) -> None:
+        """Keep a plan under its digest; the same plan again takes the newer predictions."""
+        key = plan.digest
+        self._db.execute(sa.delete(t.plan).where(t.plan.c.digest == key))
+        row = {"digest": key, "change": plan.change, "document": encode(plan), "predictions": encode(predictions)}
+        self._db.execute(sa.insert(t.plan).values(row))
+
+    def keep_runs(self, runs: Sequence[HostRun]) -> None:
+        """Write where the hosts stand."""
+        rows = [
+            {"change": r.change, "host": r.host, "wave": r.wave, "batch": r.batch, "status": r.status.value}
+            | {"document": encode(r)}
+            for r in runs
+        ]
+        self._replace(t.host_run, rows)
+
+    def keep_steps(self, steps: Sequence[StepRecord]) -> None:
+        """Write steps begun or finished."""
+        rows = [
+            {"change": s.change, "host": s.host, "job": s.job, "started_at": rfc3339(s.started_at)}
+            | {"outcome": s.outcome.value, "document": encode(s)}
+            for s in steps
+        ]
+        self._replace(t.host_step, rows)
+
+    def keep_points(self, points: Sequence[RollbackPoint]) -> None:
+        """Write points."""
+        rows = [
+            {"change": p.change, "host": p.host, "provider": p.provider, "held": p.is_held, "document": encode(p)}
+            for p in points
+        ]
+        self._replace(t.rollback_point, rows)
+
+    def keep_document(self, change: str, kind: str, name: str, document: Plain) -> None:
+        """Keep a piece of evidence."""
+        self._replace(t.document, [{"change": change, "kind": kind, "name": name, "document": encode(document)}])
+
+    def keep_durations(
+        self, change: str, host: str, environment: Environment, durations: Durations, at: datetime
+    ) -> None:
+        """Remember how long the work on a host took."""
+        row: dict[str, object] = {"change": change, "host": host, "environment": environment.value}
+        self._replace(t.duration, [row | {"at": rfc3339(at), "document": encode(durations)}])
+
+    def lease(self, hosts: Sequence[str], change: str, *, now: datetime, hold: timedelta) -> int:
+        """Draw a token and lease all the hosts with it."""
+        token = self.draw("token")
+        held = sa.select(t.lease.c.host, t.lease.c.change, t.lease.c.expires_at).where(t.lease.c.change != change)
+        rivals = {row.host: row for row in self._db.execute(held) if row.expires_at > rfc3339(now)}
+        taken = [f"{host} by {rivals[host].change}" for host in hosts if host in rivals]
+        if taken:
+            raise Refused(
+                f"change {change} cannot lease its hosts: held are {', '.join(taken)}. Wait, or end that change."
+            )
+        rows = [{"host": host, "change": change, "token": token, "expires_at": rfc3339(now + hold)} for host in hosts]
+        try:
+            self._replace(t.lease, rows)
+        except IntegrityError as error:
+            raise Refused(f"change {change} cannot lease its hosts: another change took one this moment.") from error
+        return token
+
+    def free(self, change: str) -> None:
+        """Give up every lease of the change."""
+        self._db.execute(sa.delete(t.lease).where(t.lease.c.change == change))
+
+    def delivered(self, events: Sequence[AuditEvent]) -> None:
+        """Mark outbox rows as sent."""
+        for event in events:
+            sent = (t.outbox.c.chain == event.chain) & (t.outbox.c.seq == event.seq)
+            self._db.execute(sa.delete(t.outbox).where(sent))
+
+    def keep_checkpoint(self, seq: int, document: bytes, signature: bytes) -> None:
+        """Keep a signed checkpoint."""
+        try:
+            self._db.execute(sa.insert(t.checkpoint).values(seq=seq, document=document, signature=signature))
+        except IntegrityError as error:
+            raise StaleChange(f"checkpoint {seq} was made by somebody else this moment; make it again.") from error
+
+    def draw(self, name: str) -> int:
+        """Return the next number of a counter."""
+        one_more = sa.update(t.counter).where(t.counter.c.name == name).values(value=t.counter.c.value + 1)
+        value = self._db.execute(one_more.returning(t.counter.c.value)).scalar()
+        if value is None:
+            self._db.execute(sa.insert(t.counter).values(name=name, value=1))
+        return int(value or 1)
+
+    def _replace(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
+        """Insert the rows in place of those with the same key, with two statements however many there are."""
+        if not rows:
+            return
+        keys = [column.name for column in table.primary_key]
+        same = sa.and_(*(table.c[key] == sa.bindparam(f"key_{key}") for key in keys))
+        self._db.execute(sa.delete(table).where(same), [{f"key_{key}": row[key] for key in keys} for row in rows])
+        self._db.execute(sa.insert(table), [dict(row) for row in rows])
+
+
+def _change_row(change: ChangeRequest) -> dict[str, object]:
+    return {
+        "id": change.id,
+        "version": change.version,
+        "state": change.state.value,
+        "source_key": change.source_key,
+        "title": change.spec.title,
+        "requester": change.requester,
+        "document": encode(change),
+    }
