@@ -1,6 +1,7 @@
 """The lab's command line: `python -m lab`."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ from lab.errors import LabError
 from lab.host import HostOptions
 from lab.image import ensure_base
 from lab.instance import Lab
+from lab.packages import BEHAVIOURS, Package
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +41,17 @@ def _carry_out(lab: Lab, arguments: argparse.Namespace) -> int:
             lab.restore(arguments.name, arguments.label)
         case "drop-snapshot":
             lab.drop_snapshot(arguments.name, arguments.label)
+        case "reboot" | "power-off" | "power-on" | "cut" | "mend" | "freeze" | "thaw" | "doom":
+            for name in arguments.names:
+                getattr(lab, arguments.command.replace("-", "_"))(name)
+        case "install":
+            lab.install(arguments.name, *arguments.packages)
+        case "inventory":
+            print(lab.inventory(), end="")
+        case "proxy":
+            print(lab.start_proxy())
+        case "repo":
+            _carry_out_repo(lab, arguments)
         case "list":
             for host in lab.hosts():
                 print(host.name, host.address, host.family)
@@ -50,6 +63,18 @@ def _carry_out(lab: Lab, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _carry_out_repo(lab: Lab, arguments: argparse.Namespace) -> None:
+    match arguments.deed:
+        case "publish":
+            fields = {field.name for field in dataclasses.fields(Package)}
+            lab.repository.publish(Package(**{key: value for key, value in vars(arguments).items() if key in fields}))
+        case "withdraw":
+            lab.repository.withdraw(arguments.name, arguments.version)
+        case "list":
+            for package in lab.repository.published():
+                print(package.name, package.version, package.behaviour, "security" if package.security else "")
+
+
 def _options(arguments: argparse.Namespace) -> HostOptions:
     return HostOptions(
         family=arguments.family,
@@ -58,6 +83,7 @@ def _options(arguments: argparse.Namespace) -> HostOptions:
         sudo_password=arguments.sudo_password,
         doomed=arguments.doomed,
         disk=arguments.disk,
+        rival_updaters=arguments.rival_updaters,
     )
 
 
@@ -74,6 +100,14 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name)
         command.add_argument("name")
         command.add_argument("label")
+    for name in ("reboot", "power-off", "power-on", "cut", "mend", "freeze", "thaw", "doom"):
+        commands.add_parser(name).add_argument("names", nargs="+")
+    command = commands.add_parser("install", help="install packages on a host with its own package manager")
+    command.add_argument("name")
+    command.add_argument("packages", nargs="+")
+    commands.add_parser("inventory", help="print the hosts as an Ansible inventory")
+    commands.add_parser("proxy", help="serve packages to the hosts").add_argument("deed", choices=["start"])
+    _add_repo(commands.add_parser("repo", help="the lab's own repository of this instance"))
     command = commands.add_parser("run", help="run a command on a host as root")
     command.add_argument("name")
     command.add_argument("argv", nargs=argparse.REMAINDER)
@@ -88,3 +122,20 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--sudo-password", default="", help="the password of the account patchpw")
     up.add_argument("--doomed", choices=["", "reboot"], default="", help="never come back from the next reboot")
     up.add_argument("--disk", default="", help="room for changes, such as 300M (default: as much as the machine has)")
+    up.add_argument("--rival-updaters", action="store_true", help="install unattended-upgrades or dnf-automatic too")
+
+
+def _add_repo(repo: argparse.ArgumentParser) -> None:
+    deeds = repo.add_subparsers(dest="deed", required=True)
+    deeds.add_parser("list")
+    for name in ("publish", "withdraw"):
+        deed = deeds.add_parser(name)
+        deed.add_argument("name")
+        deed.add_argument("version")
+        if name == "publish":
+            deed.add_argument("--behaviour", choices=BEHAVIOURS, default="good")
+            deed.add_argument("--security", action="store_true", help="publish as a security update")
+            deed.add_argument("--severity", default="", help="such as important (rpm families)")
+            deed.add_argument("--advisory", default="", help="the advisory's name (rpm families)")
+            deed.add_argument("--seconds", type=int, default=20, help="how long `slow` takes")
+            deed.add_argument("--megabytes", type=int, default=100, help="how much `big` holds")

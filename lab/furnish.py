@@ -4,17 +4,15 @@ import os
 import uuid
 from pathlib import Path
 
-from lab import access
+from lab import access, proxy, repository
 from lab.host import Host
 from lab.sources import Distribution
 
-MIRROR_PORT = 3142
 
-
-def furnish(tree: Path, host: Host, public_key: str, sudo_password: str) -> None:
+def furnish(tree: Path, host: Host, controller: str, public_key: str, sudo_password: str) -> None:
     """Write the host's own files into its mounted file system."""
     (tree / "etc/hostname").write_text(f"{host.name}\n")
-    (tree / "etc/hosts").write_text(f"127.0.0.1 localhost\n{host.address} {host.name}\n")
+    (tree / "etc/hosts").write_text(f"127.0.0.1 localhost\n{host.address} {host.name}\n{controller} controller\n")
     (tree / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
     access.make_key(tree / "etc/ssh/ssh_host_ed25519_key")
     for home in ("root", "home/patch", "home/patchpw"):
@@ -25,17 +23,15 @@ def furnish(tree: Path, host: Host, public_key: str, sudo_password: str) -> None
 
 def write_sources(tree: Path, distribution: Distribution, controller: str) -> None:
     """Point the host at its distribution's mirror and at the lab's own repository, both behind the controller."""
-    base = f"http://{controller}:{MIRROR_PORT}"
+    base = f"http://{controller}:{proxy.PORT}"
+    paths = distribution.paths()
     lines = [
-        f"deb {base}/{mirror_path(source.suite)} {source.suite} {' '.join(source.components)}"
+        f"deb {base}/{paths[source.uri]} {source.suite} {' '.join(source.components)}"
         for source in distribution.sources
     ]
+    # Nothing is signed in the lab's own repository; the distribution's own indexes bear their real signatures.
+    lines += [f"deb [trusted=yes] {base}/lab/apt {suite} main" for suite in repository.SUITES]
     (tree / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
-
-
-def mirror_path(suite: str) -> str:
-    """Name the path under which the controller serves the mirror of a suite."""
-    return f"mirror/{suite}"
 
 
 def host_key(tree: Path) -> str:

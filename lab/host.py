@@ -93,15 +93,19 @@ def kill(folder: Path, host: Host) -> None:
 @contextlib.contextmanager
 def frozen(folder: Path) -> Iterator[bool]:
     """Hold all processes of the host still; yields whether that could be done."""
+    try:
+        yield freeze(folder, still=True)
+    finally:
+        freeze(folder, still=False)
+
+
+def freeze(folder: Path, *, still: bool) -> bool:
+    """Hold all processes of the host still, or let them go on; returns whether the kernel could."""
     switch = _freezer(folder)
     if switch is None:
-        yield False
-        return
-    try:
-        switch.write_text("1")
-        yield _wait_for(lambda: "frozen 1" in (switch.parent / "cgroup.events").read_text(), 5)
-    finally:
-        switch.write_text("0")
+        return False
+    switch.write_text("1" if still else "0")
+    return _wait_for(lambda: f"frozen {still:d}" in (switch.parent / "cgroup.events").read_text(), 5)
 
 
 def answers_ssh(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""The image that all hosts of this machine share: the distribution's own packages, built once from its point release."""
+"""The image that all hosts of this machine share: the distribution's own packages, from its point release alone."""
 
 import hashlib
 import json
@@ -6,14 +6,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from lab import proxy
 from lab.commands import run
 from lab.locks import locked
 from lab.sources import Distribution, apt_options, read_distribution
 
 PACKAGES = (
-    "systemd,systemd-sysv,dbus,openssh-server,python3-minimal,python3-apt,iproute2,needrestart,sudo,curl,procps,"
-    "ca-certificates,dpkg-repack,lsof"
-).split(",")
+    *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "sudo", "curl", "procps", "ca-certificates"),
+    *("python3-minimal", "python3-apt", "needrestart", "dpkg-repack", "lsof"),
+)
 
 _FILES = {
     # Root logs in before sessions are permitted, the other accounts only after: SSH answering means both can.
@@ -46,15 +47,18 @@ def _build(distribution: Distribution, folder: Path) -> None:
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     main = distribution.main
-    options = [f'--aptopt={name} "{value}"' for name, value in apt_options().items()]
-    run(
-        ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}", *options]
+    with proxy.serving(folder.parent, distribution) as base:
+        line = f"deb {base}/{distribution.paths()[main.uri]} {main.suite} {' '.join(main.components)}"
+        options = [f'--aptopt={name} "{value}"' for name, value in _apt_options().items()]
         # The point release alone: what the security suite has published since is then really pending.
-        + [main.suite, str(part), f"deb {main.uri} {main.suite} {' '.join(main.components)}"],
-        timeout=900,
-    )
+        command = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}", *options]
+        run([*command, main.suite, str(part), line], timeout=900)
     _finish(part)
     part.rename(folder)
+
+
+def _apt_options() -> dict[str, str]:
+    return {**apt_options(), "Acquire::http::Proxy": "DIRECT", "Acquire::Languages": "none"}
 
 
 def _finish(tree: Path) -> None:
@@ -68,5 +72,5 @@ def _finish(tree: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (tree / "etc/sudoers.d/lab").chmod(0o440)
-    options = "".join(f'{name} "{value}";\n' for name, value in apt_options().items())
-    (tree / "etc/apt/apt.conf.d/90lab").write_text(f'Acquire::Languages "none";\n{options}')
+    options = "".join(f'{name} "{value}";\n' for name, value in _apt_options().items())
+    (tree / "etc/apt/apt.conf.d/90lab").write_text(options)

@@ -3,18 +3,19 @@
 import os
 import re
 import subprocess
-import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Unpack
 
-from lab import access, furnish, image, network, overlay
+from lab import access, furnish, image, inventory, network, overlay, processes, proxy, rpm_layer
 from lab import host as hosts
 from lab.commands import run
 from lab.errors import LabError
 from lab.host import Host, HostOptions
 from lab.locks import locked
+from lab.repository import Repository
 from lab.sources import read_distribution
 
 DEFAULT_ROOT = Path("/var/tmp/patch-orchestrator-lab")
@@ -33,7 +34,6 @@ class Lab:
         self.folder = self.root / "instances" / name
         self.known_hosts_file = self.folder / "known_hosts"
         self._say = say
-        self._writing = threading.Lock()
 
     # Hosts ----------------------------------------------------------------------------------------------------
 
@@ -50,6 +50,7 @@ class Lab:
         access.ensure_key(self.root)
         net = network.claim(self.folder)
         _raise_inotify_limit()
+        self.start_proxy()
         with ThreadPoolExecutor(max_workers=8) as pool:
             return list(pool.map(lambda name: self._up(name, net, layers, options), names))
 
@@ -65,6 +66,7 @@ class Lab:
         for folder in self._host_folders():
             with locked(self._lock_file(folder.name)):
                 self._remove(folder)
+        proxy.stop(self.folder)
         network.release(self.folder)
         overlay.remove(self.folder)
 
@@ -79,6 +81,55 @@ class Lab:
             known = ", ".join(host.name for host in self.hosts()) or "none"
             raise LabError(f"The lab instance {self.name} has no host {name}; it has: {known}.")
         return found
+
+    def is_up(self, name: str) -> bool:
+        """Tell whether the host runs and answers SSH."""
+        return hosts.is_running(self._host_folder(name)) and hosts.answers_ssh(self.host(name).address)
+
+    # Accidents ------------------------------------------------------------------------------------------------
+
+    def reboot(self, name: str, seconds: float = 60) -> None:
+        """Reboot the host in an orderly way and wait until it answers again, with a new boot id."""
+        before = self._boot_id(name)
+        self.run(name, ["systemctl", "reboot"])
+        until = time.monotonic() + seconds
+        while self._boot_id(name) in ("", before):
+            if time.monotonic() > until:
+                raise LabError(f"{name} did not come back within {seconds:.0f} s of its reboot.")
+            time.sleep(0.1)
+
+    def power_off(self, name: str) -> None:
+        """Kill the host at once; its disk stays as it is."""
+        host = self.host(name)
+        with locked(self._lock_file(name)):
+            hosts.kill(self._host_folder(name), host)
+
+    def power_on(self, name: str) -> None:
+        """Boot a host that is off and wait until it answers SSH."""
+        host = self.host(name)
+        with locked(self._lock_file(name)):
+            self._start(host)
+
+    def doom(self, name: str) -> None:
+        """Let the host's next reboot be one that it does not come back from; power_on brings it back."""
+        self.host(name)
+        (self._host_folder(name) / "doomed").touch()
+
+    def cut(self, name: str) -> None:
+        """Pull the host's network cable."""
+        network.cut(network.claim(self.folder), self.host(name).number)
+
+    def mend(self, name: str) -> None:
+        """Plug the host's network cable in again."""
+        network.mend(network.claim(self.folder), self.host(name).number)
+
+    def freeze(self, name: str) -> None:
+        """Hold the host still: connections stay open and nothing answers."""
+        self._freeze(name, still=True)
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen host go on."""
+        self._freeze(name, still=False)
 
     # States ---------------------------------------------------------------------------------------------------
 
@@ -124,11 +175,6 @@ class Lab:
     def ssh_key(self) -> Path:
         return access.ensure_key(self.root)
 
-    def known_hosts(self) -> list[str]:
-        """Return the host keys as lines for a known_hosts file."""
-        with self._writing, locked(self.folder / "known_hosts.lock"):
-            return self._known_hosts()
-
     def run(
         self, name: str, argv: Sequence[str], *, user: str = "root", timeout: float = 600
     ) -> subprocess.CompletedProcess[str]:
@@ -138,13 +184,64 @@ class Lab:
         target = f"{user}@{self.host(name).address}"
         return run(["ssh", *options, target, words], check=False, timeout=timeout)
 
+    def known_hosts(self) -> list[str]:
+        """Return the host keys as lines for a known_hosts file."""
+        with locked(self.folder / "known_hosts.lock"):
+            return self._known_hosts()
+
+    def inventory(self) -> str:
+        """Describe the hosts as an Ansible inventory in YAML."""
+        return inventory.render(self.hosts(), self.ssh_key, self.known_hosts_file)
+
+    # Packages -------------------------------------------------------------------------------------------------
+
+    @property
+    def repository(self) -> Repository:
+        """The packages of the lab's own that this instance's hosts are offered."""
+        return Repository(self.folder / "repository")
+
+    def start_proxy(self) -> str:
+        """Start the server of packages where it does not run; returns its address."""
+        net = network.claim(self.folder)
+        with locked(self.folder / "proxy.lock"):
+            self.repository.ensure_index()
+            if not processes.recall(self.folder / "proxy.json"):
+                proxy.start(self.folder, net.controller)
+        return f"http://{net.controller}:{proxy.PORT}"
+
+    def install(self, name: str, *packages: str) -> None:
+        """Install packages on a host with its own package manager, as NAME or in the manager's NAME=VERSION form."""
+        argv = {
+            "apt": ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "--allow-downgrades", "install"],
+            "dnf": ["dnf", "-q", "-y", "--refresh", "install"],
+            "zypper": ["zypper", "--non-interactive", "install", "--oldpackage"],
+        }[self.host(name).family]
+        if self.host(name).family == "apt":
+            self._demand(name, ["apt-get", "-q", "update"])
+        if self.host(name).family == "zypper":
+            self._demand(name, ["zypper", "--non-interactive", "refresh"])
+        self._demand(name, [*argv, *packages])
+
     # Inside ---------------------------------------------------------------------------------------------------
 
     def _layers(self, options: HostOptions) -> tuple[str, ...]:
-        family = options.get("family", "apt")
-        if family != "apt":
-            raise LabError(f"Hosts of the family {family} are not available.")
-        return (str(image.ensure_base(self.root, self._say)),)
+        base = image.ensure_base(self.root, self._say)
+        if options.get("family", "apt") == "apt":
+            return (str(base),)
+        return (str(rpm_layer.ensure(self.root, base, self._say)), str(base))
+
+    def _freeze(self, name: str, *, still: bool) -> None:
+        self.host(name)
+        if not hosts.freeze(self._host_folder(name), still=still):
+            raise LabError(f"{name} cannot be frozen: it does not run, or the kernel has no cgroup.freeze.")
+
+    def _boot_id(self, name: str) -> str:
+        return self.run(name, ["cat", "/proc/sys/kernel/random/boot_id"], timeout=15).stdout.strip()
+
+    def _demand(self, name: str, argv: Sequence[str]) -> None:
+        done = self.run(name, argv)
+        if done.returncode != 0:
+            raise LabError(f"`{' '.join(argv)}` on {name} ended with {done.returncode}: {done.stdout}{done.stderr}")
 
     def _up(self, name: str, net: network.Network, layers: tuple[str, ...], options: HostOptions) -> Host:
         folder = self._host_folder(name)
@@ -155,6 +252,8 @@ class Lab:
             if options.get("doomed"):
                 (folder / "doomed").touch()
             self._start(host)
+        if options.get("rival_updaters"):
+            self.install(name, "unattended-upgrades" if host.family == "apt" else "dnf-automatic")
         return host
 
     def _make(self, name: str, net: network.Network, layers: tuple[str, ...], options: HostOptions) -> Host:
@@ -167,7 +266,7 @@ class Lab:
         overlay.prepare(folder, host.disk)
         tree = overlay.mount(folder, [Path(layer) for layer in host.layers])
         public_key = self.ssh_key.with_suffix(".pub").read_text()
-        furnish.furnish(tree, host, public_key, options.get("sudo_password", ""))
+        furnish.furnish(tree, host, net.controller, public_key, options.get("sudo_password", ""))
         furnish.write_sources(tree, read_distribution(), net.controller)
         (folder / "host_key").write_text(furnish.host_key(tree))
         self._write_known_hosts()
@@ -212,7 +311,7 @@ class Lab:
         overlay.forget(folder)
 
     def _write_known_hosts(self) -> None:
-        with self._writing, locked(self.folder / "known_hosts.lock"):
+        with locked(self.folder / "known_hosts.lock"):
             part = self.known_hosts_file.with_suffix(".part")
             part.write_text("".join(f"{line}\n" for line in self._known_hosts()))
             part.rename(self.known_hosts_file)

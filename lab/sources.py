@@ -23,7 +23,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """This machine's distribution as its hosts see it: the codename and the archive's sources, the main one first."""
+    """The distribution of the machine and of its hosts: codename and the archive's sources, the main one first."""
 
     codename: str
     sources: tuple[Source, ...]
@@ -31,6 +31,15 @@ class Distribution:
     @property
     def main(self) -> Source:
         return next(source for source in self.sources if source.suite == self.codename)
+
+    def paths(self) -> dict[str, str]:
+        """Name the path under which the controller serves each mirror: the mirror's own last word, such as debian."""
+        found: dict[str, str] = {}
+        for source in self.sources:
+            word = source.uri.rpartition("/")[2]
+            taken = {path for uri, path in found.items() if uri != source.uri}
+            found[source.uri] = word if word not in taken else f"{source.suite}-{word}"
+        return found
 
 
 def read_distribution(apt: Path = APT, os_release: Path = Path("/etc/os-release")) -> Distribution:
@@ -52,6 +61,13 @@ def apt_options() -> dict[str, str]:
     options = ("Acquire::Check-Valid-Until", "Acquire::Check-Date")
     found = {option: re.search(rf'^{option} "([^"]*)";', dump, re.MULTILINE) for option in options}
     return {option: match.group(1) for option, match in found.items() if match}
+
+
+def apt_proxy() -> str:
+    """Read the proxy that the machine's apt goes through; "" where it goes straight."""
+    dump = run(["apt-config", "dump"]).stdout
+    found = re.search(r'^Acquire::http::Proxy "([^"]+)";', dump, re.MULTILINE)
+    return found.group(1) if found and found.group(1) != "DIRECT" else ""
 
 
 def _all_sources(apt: Path) -> Iterator[Source]:
@@ -82,12 +98,12 @@ def _from_stanza(stanza: str) -> Iterator[Source]:
 
 def _from_line(line: str) -> Iterator[Source]:
     found = re.match(r"deb\s+(?:\[([^]]*)\]\s+)?(\S+)\s+(\S+)\s+([^#]+)", line)
-    if found and _is_archive(found.group(1) or ""):
+    if found and _is_archive("".join(re.findall(r"signed-by=(\S+)", found.group(1) or ""))):
         yield Source(uri=_plain(found.group(2)), suite=found.group(3), components=tuple(found.group(4).split()))
 
 
 def _is_archive(signed_by: str) -> bool:
-    return "signed-by" not in signed_by.lower() and not signed_by or any(key in signed_by for key in _ARCHIVE_KEYS)
+    return not signed_by or any(key in signed_by for key in _ARCHIVE_KEYS)
 
 
 def _plain(uri: str) -> str:
