@@ -1,0 +1,99 @@
+"""Everything that work on hosts needs from outside, and the batch it works on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from orchestrator.domain.canonical import Plain, plain
+from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.health import CheckKind
+from orchestrator.domain.inventory import Environment, Host
+from orchestrator.domain.plan import HostPlan
+from orchestrator.domain.probe import Needs
+from orchestrator.flow.ledger import Ledger
+from orchestrator.ports import (
+    ContentKeeper,
+    Inventory,
+    PackageKeeper,
+    PlaybookRunner,
+    Probe,
+    RollbackKit,
+    RollbackProvider,
+    ServiceCheck,
+)
+
+#: An upper bound for one phase of one batch, in seconds: far beyond any patch, so that only what hangs is ended.
+JOB_TIMEOUT = 4 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """The people and tools of the night."""
+
+    ledger: Ledger
+    inventory: Inventory
+    content: ContentKeeper
+    packages: PackageKeeper
+    runner: PlaybookRunner
+    probe: Probe
+    kit: RollbackKit
+    providers: Mapping[str, RollbackProvider]
+    checks: Mapping[CheckKind, ServiceCheck]
+    needs: Needs = field(default_factory=Needs)
+
+    def now(self) -> datetime:
+        """Return the time now, in UTC."""
+        return self.ledger.clock.now()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Hosts that are worked on together. ``name`` is unique within the change and part of every job's id."""
+
+    change: ChangeRequest
+    environment: Environment
+    content: str
+    name: str
+    plans: tuple[HostPlan, ...]
+    hosts: Mapping[str, Host]
+    token: int
+    installation: str
+    packages_dir: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the hosts."""
+        return tuple(plan.host for plan in self.plans)
+
+    def only(self, names: Sequence[str], *, name: str = "") -> Batch:
+        """Return the batch with just these hosts, under another name where one is given."""
+        wanted = set(names)
+        kept = tuple(plan for plan in self.plans if plan.host in wanted)
+        return replace(self, plans=kept, name=name or self.name)
+
+    def job_id(self, step: str) -> str:
+        """Return the id of this batch's job for a step: the same for ever, so that a job is never begun twice."""
+        return f"{self.change.id}.{self.name}.{step}"
+
+    def patch_job(self, plan: HostPlan, **more: Plain) -> dict[str, Plain]:
+        """Return what the playbooks are told about one host (docs/playbook-interface.md)."""
+        spec = self.change.spec
+        return {
+            "change": self.change.id,
+            "token": {"installation": self.installation, "counter": self.token},
+            "family": plan.platform.family or self.hosts[plan.host].family,
+            "items": plain(plan.items),
+            "exclude": list(spec.baseline.exclude),
+            "packages_dir": self.packages_dir,
+            "fetch_to": "",
+            "reboot": spec.reboot.value,
+            "restart_services": spec.restart_services,
+            "reboot_timeout": max(120, int(spec.estimates.reboot.total_seconds())),
+            "timeout": max(600, 3 * int(spec.estimates.patch.total_seconds())),
+            "services_ignored": list(spec.ignored_units),
+            "paths": [path for path, _ in Needs().free],
+            "keep_point": True,
+            **more,
+        }

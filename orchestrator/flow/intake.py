@@ -1,0 +1,50 @@
+"""Take in a request: once, signed by the person who asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.domain.calendar import occurrence
+from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.identity import Action
+from orchestrator.domain.lifecycle import requested
+from orchestrator.errors import Refused
+from orchestrator.flow.acting import Caller, Desk, Wording, signer
+from orchestrator.flow.ledger import Ledger
+from orchestrator.ports import RenderedRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """The change, and whether it is new or was submitted from the same source before."""
+
+    change: ChangeRequest
+    is_new: bool
+
+
+def submit(rendered: RenderedRequest, caller: Caller, *, ledger: Ledger, desk: Desk) -> Submitted:
+    """Enter a request. The same source twice is the same change. Raises Refused for a window that has passed."""
+    if (known := ledger.store.change_from(rendered.source_key)) is not None:
+        return Submitted(change=known, is_new=False)
+    person = signer(desk.signers.people(), desk.signers, caller, Action.SUBMIT)
+    now = ledger.clock.now()
+    if (slot := occurrence(rendered.spec.window)).end <= now:
+        raise Refused(
+            f"the window ended at {slot.end:%Y-%m-%d %H:%MZ}, it is {now:%Y-%m-%d %H:%MZ}. Choose a later start."
+        )
+    change_id = ledger.store.next_change_id()
+    reason = rendered.spec.reason or rendered.spec.title
+    wording = Wording(subject="request", change=change_id, digest=rendered.digest, decision="request", reason=reason)
+    signature = desk.sign(person, caller, wording)
+    change = ChangeRequest(
+        id=change_id,
+        spec=rendered.spec,
+        requester=person.name,
+        requested=signature.signed,
+        source_key=rendered.source_key,
+        created_at=now,
+    )
+    data = {"title": rendered.spec.title, "template": rendered.spec.template, "request": rendered.digest}
+    with ledger.store.begin() as writing:
+        writing.open(change, requested(change, at=now, actor=signature.actor, data=data))
+    return Submitted(change=change, is_new=True)

@@ -1,0 +1,222 @@
+"""The phases of work on one batch: each begun in the journal before the act, and finished after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.domain.canonical import Plain, plain
+from orchestrator.domain.drift import why_drop
+from orchestrator.domain.health import HostState
+from orchestrator.domain.identity import ORCHESTRATOR
+from orchestrator.domain.job import HostJob, HostOutcome, HostResult, Job, JobResult, JobStatus
+from orchestrator.domain.journal import Outcome, Step, StepRecord
+from orchestrator.domain.plan import HostPlan, Transition
+from orchestrator.domain.rollback import RollbackClass, RollbackPoint, best, worst
+from orchestrator.flow import reports
+from orchestrator.flow.crew import JOB_TIMEOUT, Batch, Crew
+from orchestrator.ports import Occasion, Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protected:
+    """What came of protecting a host. A problem means that nothing on it may be touched.
+
+    ``dropped``: the host is not as planned, and leaves the change for that.
+    """
+
+    host: str
+    problem: str = ""
+    dropped: str = ""
+    points: tuple[RollbackPoint, ...] = ()
+    before: HostState | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patched:
+    """What Ansible says of a host's patch phase; ``is_sure`` False: it lost sight of the host."""
+
+    host: str
+    ok: bool
+    is_sure: bool
+    reason: str = ""
+    predicted: tuple[Transition, ...] = ()
+    actual: tuple[Transition, ...] = ()
+    not_restarted: tuple[str, ...] = ()
+    after: HostState | None = None
+    reboot_seconds: int = 0
+
+
+def run_phase(
+    batch: Batch, step: Step, playbook: str, crew: Crew, *, suffix: str = "", more: Mapping[str, Plain] | None = None
+) -> JobResult:
+    """Run a playbook over the batch, at most once for batch, step and suffix, with journal entries around it."""
+    job = Job(
+        id=batch.job_id(step.value + suffix),
+        change=batch.change.id,
+        playbook=playbook,
+        environment=batch.environment,
+        content=batch.content,
+        hosts=tuple(HostJob(host=p.host, patch_job=batch.patch_job(p, **(more or {}))) for p in batch.plans),
+        timeout=JOB_TIMEOUT,
+    )
+    begun = [
+        StepRecord(change=job.change, host=host, step=step, token=batch.token, job=job.id, started_at=crew.now())
+        for host in batch.names
+    ]
+    with crew.ledger.store.begin() as writing:
+        writing.keep_steps(begun)
+    result = crew.runner.run(job)
+    ended = [_finished(record, result, crew) for record in begun]
+    with crew.ledger.store.begin() as writing:
+        writing.keep_steps(ended)
+        writing.keep_document(
+            job.change, "job", job.id, plain({"status": result.status, "artifacts": result.artifacts})
+        )
+        writing.note(
+            crew.ledger.fact(
+                job.change, "phase-finished", actor=ORCHESTRATOR, outcome=result.status.value,
+                data={"job": job.id, "step": step.value, "hosts": len(job.hosts),
+                      "artifacts": {a.kind: a.sha256 for a in result.artifacts}},
+            )
+        )  # fmt: skip
+    return result
+
+
+def protect(batch: Batch, crew: Crew) -> dict[str, Protected]:
+    """Claim the hosts, look at them, secure old and new packages, and take every rollback point that the plan names."""
+    result = run_phase(batch, Step.PROTECT, "protect.yml", crew)
+    found = {plan.host: _prepared(plan, outcome_of(result, plan.host)) for plan in batch.plans}
+    ready = [host for host, protected in found.items() if not protected.problem and not protected.dropped]
+    taken = _take_points(batch.only(ready), result, crew)
+    for host in ready:
+        points, problem = taken[host]
+        found[host] = replace(found[host], points=points, problem=problem)
+    with crew.ledger.store.begin() as writing:
+        writing.keep_points([point for protected in found.values() for point in protected.points])
+        for host, protected in found.items():
+            if protected.before is not None:
+                writing.keep_document(batch.change.id, "state.before", host, plain(protected.before))
+    return found
+
+
+def patch(batch: Batch, crew: Crew, *, suffix: str = "") -> dict[str, Patched]:
+    """Install exactly the lock, restart or reboot, look again."""
+    result = run_phase(batch, Step.PATCH, "patch.yml", crew, suffix=suffix)
+    return {host: _patched(outcome_of(result, host), result.status) for host in batch.names}
+
+
+def look(batch: Batch, crew: Crew, *, suffix: str = "") -> dict[str, HostResult]:
+    """Look at the hosts without changing anything; their own journals are part of the answer."""
+    result = run_phase(batch, Step.VERIFY, "verify.yml", crew, suffix=suffix)
+    return {host: outcome_of(result, host) for host in batch.names}
+
+
+def release(batch: Batch, crew: Crew, *, keep_point: bool, suffix: str = "") -> dict[str, HostResult]:
+    """Give rival updaters back and end the claim; give up the packages point too, unless it is kept."""
+    more: dict[str, Plain] = {"keep_point": keep_point}
+    result = run_phase(batch, Step.RELEASE, "release.yml", crew, suffix=suffix, more=more)
+    return {host: outcome_of(result, host) for host in batch.names}
+
+
+def outcome_of(result: JobResult, host: str) -> HostResult:
+    """Return what a job says of a host; nothing, where the host was not in it."""
+    return result.by_host.get(host) or HostResult(host=host, outcome=HostOutcome.NOTHING, message=result.message)
+
+
+def occasion(batch: Batch, crew: Crew, step: str) -> Occasion:
+    """Return for what a provider is asked to work."""
+    return Occasion(
+        change=batch.change.id,
+        environment=batch.environment,
+        content=batch.content,
+        job=batch.job_id(step),
+        expires_at=crew.now() + batch.change.spec.rollback.hold,
+    )
+
+
+def subject(batch: Batch, plan: HostPlan, prepared: Mapping[str, Plain] | None = None) -> Subject:
+    """Return a host as a provider sees it."""
+    return Subject(host=batch.hosts[plan.host], patch_job=batch.patch_job(plan), prepared=prepared)
+
+
+def explain(result: HostResult) -> str:
+    """Return in one line what a host's failure was."""
+    told = {
+        HostOutcome.UNREACHABLE: "unreachable",
+        HostOutcome.NOTHING: "the run ended before it said anything of this host",
+    }.get(result.outcome, "failed")
+    where = f" at '{result.task}'" if result.task else ""
+    return f"{told}{where}: {result.message}" if result.message else f"{told}{where}"
+
+
+def _finished(record: StepRecord, result: JobResult, crew: Crew) -> StepRecord:
+    outcome = outcome_of(result, record.host)
+    known = {HostOutcome.OK: Outcome.OK, HostOutcome.FAILED: Outcome.FAILED}.get(outcome.outcome, Outcome.UNKNOWN)
+    detail = "" if known is Outcome.OK else explain(outcome)
+    return replace(record, finished_at=crew.now(), outcome=known, detail=detail)
+
+
+def _prepared(plan: HostPlan, result: HostResult) -> Protected:
+    report = result.report("state")
+    before = reports.state(report) if report is not None else None
+    if result.outcome is not HostOutcome.OK:
+        return Protected(host=plan.host, before=before, problem=explain(result))
+    if before is None:
+        return Protected(host=plan.host, problem="protect.yml told nothing of the host's state")
+    return Protected(host=plan.host, before=before, dropped=why_drop(plan, before.packages))
+
+
+def _take_points(batch: Batch, result: JobResult, crew: Crew) -> dict[str, tuple[tuple[RollbackPoint, ...], str]]:
+    """Have each provider take its points, those of one provider together; a host that has one keeps it."""
+    known = {(p.host, p.provider): p for p in crew.ledger.store.points(batch.change.id) if p.is_held}
+    taken: dict[str, list[RollbackPoint]] = {host: [] for host in batch.names}
+    problems: dict[str, list[str]] = {host: [] for host in batch.names}
+    for name in _provider_names(batch.plans):
+        wanting = [p for p in batch.plans if name in p.providers and not problems[p.host]]
+        for plan in wanting:
+            if (point := known.get((plan.host, name))) is not None:
+                taken[plan.host].append(point)
+        new = [p for p in wanting if (p.host, name) not in known]
+        subjects = [subject(batch, p, outcome_of(result, p.host).report("point")) for p in new]
+        if not subjects:
+            continue
+        for answer in crew.providers[name].take(subjects, occasion(batch, crew, f"take-{name}")):
+            if answer.point is None:
+                problems[answer.host].append(f"no rollback point from {name}: {answer.problem}")
+            else:
+                taken[answer.host].append(answer.point)
+    plans = {plan.host: plan for plan in batch.plans}
+    return {
+        host: (tuple(points), "; ".join(problems[host]) or _too_weak(plans[host], points))
+        for host, points in taken.items()
+    }
+
+
+def _too_weak(plan: HostPlan, points: Sequence[RollbackPoint]) -> str:
+    got = best(point.rollback_class for point in points)
+    if worst((got, plan.rollback_class)) is not plan.rollback_class and got is RollbackClass.NONE:
+        return f"the rollback point would be of class {got}, approved was {plan.rollback_class}"
+    return ""
+
+
+def _provider_names(plans: Sequence[HostPlan]) -> list[str]:
+    return sorted({name for plan in plans for name in plan.providers})
+
+
+def _patched(result: HostResult, status: JobStatus) -> Patched:
+    report, after = result.report("transaction"), result.report("state")
+    done = reports.transaction(report) if report is not None else None
+    reboot = result.report("reboot")
+    lost = result.outcome in (HostOutcome.UNREACHABLE, HostOutcome.NOTHING)
+    return Patched(
+        host=result.host,
+        ok=result.outcome is HostOutcome.OK,
+        is_sure=not lost and (result.outcome is HostOutcome.OK or status is JobStatus.FINISHED),
+        reason="" if result.outcome is HostOutcome.OK else explain(result),
+        predicted=done.predicted if done else (),
+        actual=done.actual if done else (),
+        not_restarted=done.not_restarted if done else (),
+        after=reports.state(after) if after is not None else None,
+        reboot_seconds=reports.number(reboot, "seconds") if reboot is not None else 0,
+    )

@@ -1,0 +1,97 @@
+"""Outcome unknown is a state, and it is settled by asking the host, never by guessing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from orchestrator.domain.health import HostState
+from orchestrator.domain.identity import ORCHESTRATOR
+from orchestrator.domain.job import HostOutcome, HostResult
+from orchestrator.domain.journal import Settled, Settlement, Step, StepRecord, settle
+from orchestrator.domain.plan import HostPlan
+from orchestrator.domain.probe import Stage
+from orchestrator.flow import phases, reports
+from orchestrator.flow.crew import Batch, Crew
+
+#: Seconds between two looks at a host that does not answer, or that is still at work.
+PAUSE = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """What the host itself says became of the step, and its state now, where it could be asked."""
+
+    host: str
+    settled: Settled
+    state: HostState | None = None
+
+
+def reconcile(batch: Batch, step: Step, crew: Crew, *, suffix: str) -> dict[str, Reconciled]:
+    """Ask every host of the batch what became of a step of which we do not know the end.
+
+    1. Wait for the hosts to answer, as long as a reboot may take.
+    2. Look: journal of the host, installed packages. 3. Settle; a host that still works is waited for.
+    """
+    deadline = crew.now() + max(timedelta(seconds=60), batch.change.spec.estimates.reboot)
+    found: dict[str, Reconciled] = {}
+    open_hosts, attempt = list(batch.names), 0
+    while open_hosts:
+        answering = _answering(batch.only(open_hosts), crew)
+        attempt += 1
+        if answering:
+            for host, result in phases.look(batch.only(answering), crew, suffix=f"{suffix}.{attempt}").items():
+                found[host] = _settled(batch, host, step, result, crew)
+        open_hosts = [h for h in open_hosts if h not in found or _may_change(found[h])]
+        if crew.now() >= deadline:
+            break
+        if open_hosts:
+            crew.ledger.clock.sleep(PAUSE)
+    for host in open_hosts:
+        found.setdefault(host, Reconciled(host=host, settled=_silent(batch)))
+    _note(batch, step, found, crew)
+    return found
+
+
+def _answering(batch: Batch, crew: Crew) -> list[str]:
+    looked = crew.probe.look([batch.hosts[name] for name in batch.names], crew.needs)
+    reached = (None, Stage.DISK, Stage.PACKAGE_MANAGER, Stage.CLOCK)
+    return [report.host for report in looked if report.failed_at in reached]
+
+
+def _settled(batch: Batch, host: str, step: Step, result: HostResult, crew: Crew) -> Reconciled:
+    report = result.report("state")
+    if result.outcome is not HostOutcome.OK or report is None:
+        return Reconciled(host=host, settled=replace(_silent(batch), why=phases.explain(result)))
+    plan = next(p for p in batch.plans if p.host == host)
+    ours = _our_record(batch, plan, step, crew)
+    told = settle(plan, ours, reports.host_journal(report), reports.packages(report))
+    return Reconciled(host=host, settled=told, state=reports.state(report))
+
+
+def _our_record(batch: Batch, plan: HostPlan, step: Step, crew: Crew) -> StepRecord:
+    mine = [s for s in crew.ledger.store.steps(batch.change.id) if s.host == plan.host and s.step is step]
+    return mine[0]
+
+
+def _may_change(known: Reconciled) -> bool:
+    return known.settled.settlement is Settlement.STILL_WORKING or known.state is None
+
+
+def _silent(batch: Batch) -> Settled:
+    wait = int(max(timedelta(seconds=60), batch.change.spec.estimates.reboot).total_seconds())
+    return Settled(settlement=Settlement.UNKNOWN, why=f"the host did not answer for {wait} s")
+
+
+def _note(batch: Batch, step: Step, found: dict[str, Reconciled], crew: Crew) -> None:
+    with crew.ledger.store.begin() as writing:
+        for host, known in sorted(found.items()):
+            writing.note(
+                crew.ledger.fact(
+                    batch.change.id,
+                    "host-reconciled",
+                    actor=ORCHESTRATOR,
+                    outcome=known.settled.settlement.value,
+                    data={"host": host, "step": step.value, "why": known.settled.why},
+                )
+            )

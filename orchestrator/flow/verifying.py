@@ -1,0 +1,114 @@
+"""Is it installed, in effect, and as healthy as before: the judgement on hosts that were patched or put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from orchestrator.domain.canonical import plain
+from orchestrator.domain.health import CheckKind, HealthReport, HostState, compare, not_in_effect
+from orchestrator.domain.plan import HostPlan, Prediction, deviations
+from orchestrator.flow.crew import Batch, Crew
+from orchestrator.flow.phases import Patched
+
+_ASKS_THE_SERVICE = (CheckKind.HTTP, CheckKind.TCP, CheckKind.COMMAND)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a look at a host says: damage (why it counts as failed), and what is told without being damage."""
+
+    host: str
+    damage: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def ask_services(batch: Batch, crew: Crew) -> dict[str, tuple[HealthReport, ...]]:
+    """Ask the services themselves, as the change's health checks say; all hosts of the batch at once."""
+    found: dict[str, list[HealthReport]] = {host: [] for host in batch.names}
+    hosts = [batch.hosts[name] for name in batch.names]
+    for check in batch.change.spec.health:
+        if check.kind in _ASKS_THE_SERVICE and hosts:
+            for report in crew.checks[check.kind].check(hosts, check):
+                found[report.host].append(report)
+    return {host: tuple(reports) for host, reports in found.items()}
+
+
+def verify(
+    batch: Batch,
+    patched: Mapping[str, Patched],
+    before: Mapping[str, HostState],
+    services_before: Mapping[str, tuple[HealthReport, ...]],
+    crew: Crew,
+) -> dict[str, Verdict]:
+    """Judge patched hosts, and keep what was seen as evidence."""
+    services = ask_services(batch, crew)
+    predictions = {p.host: p for p in crew.ledger.store.predictions(batch.change.plan_digest)}
+    verdicts, evidence = {}, {}
+    for plan in batch.plans:
+        host, one = plan.host, patched[plan.host]
+        was = {report.check: report.passed for report in services_before.get(host, ())}
+        after = tuple(replace(report, before=was.get(report.check)) for report in services[host])
+        if one.after is not None:
+            after += _compared(batch, host, before.get(host, HostState()), one.after)
+        evidence[host] = after
+        verdicts[host] = _verdict(plan, one, after, predictions.get(host))
+    with crew.ledger.store.begin() as writing:
+        for host, reports in evidence.items():
+            writing.keep_document(batch.change.id, "health", host, plain(reports))
+            if (state := patched[host].after) is not None:
+                writing.keep_document(batch.change.id, "state.after", host, plain(state))
+    return verdicts
+
+
+def is_as_before(before: HostState, now: HostState) -> tuple[str, ...]:
+    """Return every package whose version or mark is not what it was; kernels that were added may stay.
+
+    Used to prove that a restore restored: an empty answer is the proof.
+    """
+    names = sorted(before.packages.keys() | now.packages.keys())
+    wrong = [
+        f"{name} was {before.packages.get(name, 'absent')}, is {now.packages.get(name, 'absent')}"
+        for name in names
+        if before.packages.get(name) != now.packages.get(name) and not _is_added_kernel(name, before)
+    ]
+    marks = sorted((set(before.auto) ^ set(now.auto)) & before.packages.keys())
+    wrong += [f"{name} has another auto mark" for name in marks]
+    wrong += [f"{name} has another hold" for name in sorted(set(before.held) ^ set(now.held))]
+    return tuple(wrong)
+
+
+def installed_as_planned(plan: HostPlan, state: HostState) -> tuple[str, ...]:
+    """Return every planned item that is not installed at exactly the locked version."""
+    return tuple(
+        f"{item.name} is {state.packages.get(f'{item.name}:{item.arch}', 'absent')}, locked is {item.version}"
+        for item in plan.items
+        if state.packages.get(f"{item.name}:{item.arch}") != item.version
+    )
+
+
+def _compared(batch: Batch, host: str, before: HostState, after: HostState) -> tuple[HealthReport, ...]:
+    spec = batch.change.spec
+    return compare(host, before, after, ignored_units=spec.ignored_units, min_free=spec.min_free)
+
+
+def _verdict(plan: HostPlan, one: Patched, health: tuple[HealthReport, ...], prediction: Prediction | None) -> Verdict:
+    damage, warnings = [], []
+    if not one.ok:
+        damage.append(one.reason)
+    elif one.after is None:
+        damage.append("patch.yml told nothing of the host's state afterwards")
+    if one.after is not None and one.ok:
+        damage += installed_as_planned(plan, one.after)
+        damage += [f"{check.check}: {check.detail or 'did not pass'}" for check in health if check.counts]
+        warnings += [f"not in effect: {reason}" for reason in not_in_effect(one.after)]
+        known = [check for check in health if not check.passed and not check.counts]
+        warnings += [f"{check.check} did not pass, nor did it before: {check.detail}" for check in known]
+    if prediction is not None and one.actual:
+        warnings += deviations(prediction.transitions, one.actual)
+    return Verdict(host=plan.host, damage=tuple(damage), warnings=tuple(warnings))
+
+
+def _is_added_kernel(name: str, before: HostState) -> bool:
+    kernels = ("linux-image-", "linux-headers-", "linux-modules-", "kernel", "kernel-core", "kernel-default")
+    return name not in before.packages and name.startswith(kernels)
