@@ -70,6 +70,11 @@ def read_search(out):
     ]
 
 
+def read_repositories(out):
+    """List (name, alias) of the repositories."""
+    return [(one.get("name"), one.get("alias")) for one in _elements(out, "repo")]
+
+
 def read_patches(out):
     """Return {name of patch: (category, severity, issue date)} from `list-patches`."""
     found = {}

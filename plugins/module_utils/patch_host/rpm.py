@@ -1,0 +1,224 @@
+"""What the dnf and zypper families have in common: the rpm database, secured files, kernels, health."""
+
+import os
+import shutil
+import tempfile
+
+from ansible.module_utils.patch_host import rpm_database, rpm_host
+from ansible.module_utils.patch_host.errors import PatchError
+from ansible.module_utils.patch_host.files import make_folder, sha256_of
+from ansible.module_utils.patch_host.model import Family, Missing, Package, Secured, Transition
+from ansible.module_utils.patch_host.rpm_versions import compare_versions
+
+CLASSES = ("unknown", "enhancement", "bugfix", "security")
+SEVERITIES = ("", "low", "moderate", "important", "critical")
+_REASON = (
+    "neither the package cache nor a repository has the file any more; rpm cannot rebuild it from what is installed"
+)
+_OTHER_BUILD = "what the repository has under this version is another build than the one that is installed"
+
+
+class RpmFamily(Family):
+    """A family on the rpm database. Its subclasses add the package manager."""
+
+    caches = ()  # folders below which the package manager keeps files
+    pid_files = ()  # files that hold the number of the process that uses the package manager
+    pid_owners = ()  # what such a process's command line says
+
+    def architecture(self):
+        return self.shell.run(["rpm", "--eval", "%{_host_cpu}"], timeout=30).out.strip()
+
+    def installed(self):
+        auto, held = self._auto(), self._held()
+        return [
+            Package(
+                row.name,
+                row.arch,
+                row.version,
+                auto=row.key in auto or row.name in auto,
+                held=held.hold(row.name, row.arch, row.version),
+            )
+            for row in self._rows()
+        ]
+
+    def compare(self, left, right):
+        return compare_versions(left, right)
+
+    def secure_old(self, packages, folder):
+        make_folder(folder)
+        digests = {(row.key, row.version): row.digest for row in self._rows()}
+        wanted = {
+            package: digests[_key(package), package.version]
+            for package in packages
+            if (_key(package), package.version) in digests
+        }
+        secured = self._take_over(wanted, [folder, *self.caches], folder, "cache")
+        left = [package for package in wanted if package not in secured]
+        others = set()
+        if left:
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as fetched:
+                self._fetch_installed(left, fetched)
+                found = self._take_over({one: wanted[one] for one in left}, [fetched], folder, "repository")
+                others = {row.key for row in self._files([fetched]).values()} - {_key(one) for one in found}
+                secured.update(found)
+        missing = [
+            Missing(one.name, one.arch, one.version, _OTHER_BUILD if _key(one) in others else _REASON)
+            for one in packages
+            if one not in secured
+        ]
+        return [secured[one] for one in packages if one in secured], missing
+
+    def give_marks(self, marks, names):
+        chosen = [package for package in self.installed() if _key(package) in names]
+        wanted = {_key(package): (_key(package) in marks.auto, _key(package) in marks.held) for package in chosen}
+        self._set_auto([one for one in chosen if wanted[_key(one)][0] and not one.auto], True)
+        self._set_auto([one for one in chosen if one.auto and not wanted[_key(one)][0]], False)
+        self._set_held([one for one in chosen if wanted[_key(one)][1] and not one.held], True)
+        self._set_held([one for one in chosen if one.held and not wanted[_key(one)][1]], False)
+
+    def check_health(self):
+        problems = []
+        done = self.shell.run(["rpm", "--verifydb"], timeout=300)
+        if done.rc != 0:
+            problems.append("rpm --verifydb: %s" % rpm_database.last_words(done))
+        for key in sorted(rpm_database.duplicates(self._rows(), self.is_kernel)):
+            problems.append("%s is installed in two versions: a transaction broke off" % key)
+        holder = self._lock_holder()
+        if holder:
+            problems.append(holder)
+        return problems
+
+    def is_kernel(self, name):
+        return rpm_host.is_kernel_name(name)
+
+    def newest_kernel(self):
+        return rpm_host.newest_kernel()
+
+    def _rows(self):
+        return rpm_database.rows(self.shell)
+
+    def _lock_holder(self):
+        return rpm_host.lock_holder(self.shell, self.pid_files, self.pid_owners)
+
+    def _wait_for_lock(self):
+        rpm_host.wait_until_free(self._lock_holder)
+
+    def _files(self, folders):
+        return rpm_database.read_files(self.shell, rpm_database.packages_in(folders))
+
+    def _take_over(self, wanted, folders, folder, source):
+        """Copy from `folders` the files that are the very builds `wanted` ({Package: digest}) into `folder`."""
+        names = {rpm_database.file_name(one.name, one.arch, one.version) for one in wanted}
+        paths = [path for path in rpm_database.packages_in(folders) if os.path.basename(path) in names]
+        by_digest = {}
+        for path, row in rpm_database.read_files(self.shell, paths).items():
+            by_digest.setdefault((row.key, row.version, row.digest), path)
+        found = {}
+        for one, digest in wanted.items():
+            path = by_digest.get((_key(one), one.version, digest))
+            if path:
+                name = rpm_database.file_name(one.name, one.arch, one.version)
+                found[one] = Secured(one.name, one.arch, one.version, name, keep_file(path, folder, name), source)
+        return found
+
+    def _transitions(self, rows, changes):
+        """Turn `changes` [(what, name, arch, version)] (what: new, gone) into transitions."""
+        versions = rpm_database.newest(rows)
+        told = []
+        for what, name, arch, version in changes:
+            old = versions.get("%s:%s" % (name, arch), "")
+            told.append(Transition(name, arch, version, "") if what == "gone" else Transition(name, arch, old, version))
+        return sorted(set(told))
+
+    def _check_scriptlets(self, done):
+        """Raise for a scriptlet that failed: rpm goes on after most of them, and says success."""
+        failed = rpm_host.failed_scriptlets(done.out)
+        if failed:
+            raise PatchError(
+                "The packages were installed, but not all of it worked: %s. Look at the log, or restore."
+                % "; ".join(failed)
+            )
+
+    def _check_restored(self, back, remove, done):
+        """Raise unless the database now shows what was to be."""
+        rows = self._rows()
+        versions = {}
+        for row in rows:
+            versions.setdefault(row.key, set()).add(row.version)
+        wrong = ["%s is not %s" % (_key(one), one.version) for one in back if versions.get(_key(one)) != {one.version}]
+        wrong += ["%s is still there" % key for key in remove if key in versions]
+        if wrong:
+            raise PatchError(
+                "%s was to put %d packages back, but %s. It said: %s"
+                % (self.name, len(back), ", ".join(wrong), rpm_database.last_words(done))
+            )
+
+    def _left_to_restore(self, back, remove, rows):
+        """Return (files to put back, those among them that are installed twice, rows to remove)."""
+        versions = {}
+        for row in rows:
+            versions.setdefault(row.key, set()).add(row.version)
+        files = [one for one in back if versions.get(_key(one)) != {one.version}]
+        twice = [one for one in files if len(versions.get(_key(one), ())) > 1]
+        return files, twice, [row for row in rows if row.key in remove]
+
+    # What the package manager adds.
+
+    def _auto(self):
+        """Return the packages, by name or by name:arch, that came in as dependencies."""
+        raise NotImplementedError
+
+    def _held(self):
+        """Return an object with hold(name, arch, version)."""
+        raise NotImplementedError
+
+    def _set_auto(self, packages, auto):
+        raise NotImplementedError
+
+    def _set_held(self, packages, held):
+        raise NotImplementedError
+
+    def _fetch_installed(self, packages, folder):
+        """Fetch the files of installed packages into `folder`, those that a repository has; signatures are checked."""
+        raise NotImplementedError
+
+
+def keep_file(path, folder, name):
+    """Put a copy of the file into `folder` as `name` unless it is there. Return its sha256."""
+    target = os.path.join(folder, name)
+    if os.path.abspath(path) != os.path.abspath(target):
+        shutil.copyfile(path, target + ".new")
+        os.replace(target + ".new", target)
+    return sha256_of(target)
+
+
+def describe_candidate(offer, before, advisories, held):
+    """Return the `scan` report's dictionary of an offered file that follows the version `before` ("" = none)."""
+    about = [
+        one
+        for one in advisories
+        if compare_versions(one.version, offer.version) <= 0
+        and (not before or compare_versions(one.version, before) > 0)
+    ]
+    published = [one.published for one in about if one.version == offer.version] or [one.published for one in about]
+    kinds = [one.kind if one.kind in CLASSES else "unknown" for one in about]
+    severities = [one.severity if one.severity in SEVERITIES else "" for one in about]
+    return {
+        "name": offer.name,
+        "arch": offer.arch,
+        "from_version": before,
+        "version": offer.version,
+        "classification": max(kinds, key=CLASSES.index, default="unknown"),
+        "severity": max(severities, key=SEVERITIES.index, default=""),
+        "advisories": sorted({one.id for one in about}),
+        "origin": offer.origin,
+        "sha256": offer.sha256,
+        "filename": offer.filename,
+        "size": offer.size,
+        "published": max(published, default=0),
+        "held": held,
+    }
+
+
+def _key(package):
+    return "%s:%s" % (package.name, package.arch)
