@@ -1,0 +1,154 @@
+"""What the inventory says of a host becomes a Host, or a mistake that names the variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.ansible.hostvars import Reader, Value, fingerprint
+from orchestrator.adapters.ansible.vaulted import opened
+from orchestrator.domain.inventory import Host, Secret
+from orchestrator.domain.rollback import Statefulness
+from orchestrator.errors import InvalidInput
+
+#: "s3cret" under the password "pw", made by ansible-vault.
+VAULTED = """$ANSIBLE_VAULT;1.1;AES256
+64393735626339366566336162663938393765376232623336303230313631306130373830616439
+6233366630393232656236616437636638626333663065360a333365613962323333643032616366
+65393238346639316133633563316434353635373738306135656639653133303230396463616263
+3066316363653436330a346239666438653166336161383265666436653230613230623962396266
+3231
+"""
+KEY = b"the site's key"
+
+
+def read(defaults: dict[str, str] | None = None, password: str = "pw", **variables: Value) -> Host:
+    reader = Reader(
+        inventory=Path("/site/inventories/staging"),
+        site=Path("/site"),
+        site_key=KEY,
+        defaults=defaults or {},
+        opened=lambda text: opened(text, Secret(password)),
+    )
+    return reader.read("web1.example.org", ("web",), variables)
+
+
+def test_host_that_says_nothing_is_reached_by_its_name_over_ssh() -> None:
+    host = read()
+    assert (host.connection.kind, host.connection.address, host.connection.port) == ("ssh", "web1.example.org", 22)
+    assert host.statefulness is Statefulness.STATEFUL
+    assert (host.providers, host.settings) == ((), {})
+
+
+def test_connection_variables_are_understood_under_all_their_names() -> None:
+    connection = read(
+        ansible_ssh_host="192.0.2.1", ansible_ssh_port="2222", ansible_ssh_user="ops", ansible_become="yes",
+        ansible_become_pass="b", ansible_ssh_pass="p", ansible_ssh_private_key_file="/keys/id",
+        ansible_become_method="community.general.doas",
+    ).connection  # fmt: skip
+    assert (connection.address, connection.port, connection.user) == ("192.0.2.1", 2222, "ops")
+    assert (connection.become, connection.become_method, connection.key_file) == (True, "doas", "/keys/id")
+    assert (connection.password.reveal(), connection.become_password.reveal()) == ("p", "b")
+
+
+def test_known_hosts_file_is_found_in_the_ssh_arguments() -> None:
+    said = read(ansible_ssh_common_args="-C -o 'UserKnownHostsFile=keys/known' -o StrictHostKeyChecking=yes")
+    assert said.connection.known_hosts == "/site/keys/known"
+    assert read(ansible_ssh_extra_args="-oUserKnownHostsFile=/k").connection.known_hosts == "/k"
+    assert read({"ansible_ssh_common_args": "-o UserKnownHostsFile=/d"}).connection.known_hosts == "/d"
+
+
+def test_host_variables_win_over_ansible_cfg() -> None:
+    defaults = {"ansible_user": "from-cfg", "ansible_port": "2200"}
+    connection = read(defaults, ansible_ssh_user="from-host").connection
+    assert (connection.user, connection.port) == ("from-host", 2200)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "port"),
+    [("ansible.builtin.ssh", "ssh", 22), ("winrm", "winrm", 5986), ("psrp", "psrp", 5986), ("local", "local", 22)],
+)
+def test_connection_plugins_are_known_by_their_short_names(said: str, kind: str, port: int) -> None:
+    connection = read(ansible_connection=said).connection
+    assert (connection.kind, connection.port) == (kind, port)
+
+
+def test_vaulted_password_is_opened_and_never_shown() -> None:
+    host = read(ansible_become_password={"__ansible_vault": VAULTED})
+    assert host.connection.become_password.reveal() == "s3cret"
+    assert "s3cret" not in repr(host)
+
+
+def test_vaulted_password_under_another_password_is_a_mistake() -> None:
+    with pytest.raises(InvalidInput, match="ansible_password: it is vaulted with another password"):
+        read(password="wrong", ansible_password={"__ansible_vault": VAULTED})
+
+
+def test_vaulted_password_without_a_password_is_a_mistake() -> None:
+    with pytest.raises(InvalidInput, match="no vault password is configured"):
+        read(password="", ansible_password={"__ansible_vault": VAULTED})
+
+
+def test_reference_to_a_plain_variable_is_followed() -> None:
+    host = read(
+        ansible_host="{{ inventory_hostname_short }}.{{ domain }}", domain="int.example.org",
+        ansible_password="{{ vault_password }}", vault_password={"__ansible_vault": VAULTED},
+    )  # fmt: skip
+    assert host.connection.address == "web1.int.example.org"
+    assert host.connection.password.reveal() == "s3cret"
+
+
+@pytest.mark.parametrize("template", ["{{ lookup('env', 'X') }}", "{{ hostvars['a'].b }}", "{% if a %}b{% endif %}"])
+def test_template_that_only_a_play_could_fill_is_a_mistake(template: str) -> None:
+    with pytest.raises(InvalidInput, match="ansible_host: it is a template"):
+        read(ansible_host=template)
+
+
+def test_reference_in_a_circle_is_a_mistake() -> None:
+    with pytest.raises(InvalidInput, match="without end"):
+        read(ansible_host="{{ a }}", a="{{ b }}", b="{{ a }}")
+
+
+def test_patch_variables_say_what_the_host_is() -> None:
+    host = read(
+        patch_family="dnf", patch_zone="dmz", patch_cluster="db", patch_state="replicated",
+        patch_rollback=["lab", "packages"], patch_owner="mail team", patch_drain=True,
+    )  # fmt: skip
+    assert (host.family, host.zone, host.cluster) == ("dnf", "dmz", "db")
+    assert host.statefulness is Statefulness.REPLICATED
+    assert host.providers == ("lab", "packages")
+    assert host.settings == {"patch_drain": "true", "patch_owner": "mail team"}
+
+
+def test_providers_may_be_one_line() -> None:
+    assert read(patch_rollback="lab, packages").providers == ("lab", "packages")
+
+
+def test_secret_among_the_settings_is_a_mistake() -> None:
+    with pytest.raises(InvalidInput, match="patch_token: it is vaulted, and a setting is shown"):
+        read(patch_token={"__ansible_vault": VAULTED})
+
+
+def test_every_mistake_of_a_host_is_told_at_once() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read(patch_family="pacman", patch_state="sometimes", ansible_port="ssh")
+    assert all(word in str(caught.value) for word in ("patch_family", "patch_state", "ansible_port"))
+
+
+def test_fingerprint_does_not_depend_on_the_order() -> None:
+    assert fingerprint({"a": 1, "b": [1.5]}, KEY) == fingerprint({"b": [1.5], "a": 1}, KEY)
+
+
+@pytest.mark.parametrize("other", [{"a": "1"}, {"a": 1.0}, {"a": 2}, {"b": 1}, {"a": 1, "ü": 1}, {"a": True}])
+def test_fingerprint_tells_every_difference(other: dict[str, Value]) -> None:
+    assert fingerprint(other, KEY) != fingerprint({"a": 1}, KEY)
+
+
+def test_fingerprint_cannot_be_guessed_without_the_key() -> None:
+    assert fingerprint({"a": 1}, KEY) != fingerprint({"a": 1}, b"another key")
+
+
+def test_fingerprint_leaves_out_what_the_inventory_does_not_say() -> None:
+    said: dict[str, Value] = {"a": 1, "patch_job": {"change": "CHG-0001"}, "inventory_file": "/tmp/x"}
+    assert fingerprint(said, KEY) == fingerprint({"a": 1}, KEY)
