@@ -1,0 +1,1 @@
+"""Requests as people write them: YAML files, and the templates they fill in."""
