@@ -226,9 +226,10 @@ class Lab:
 
     def _layers(self, options: HostOptions) -> tuple[str, ...]:
         base = image.ensure_base(self.root, self._say)
-        if options.get("family", "apt") == "apt":
+        family = options.get("family", "apt")
+        if family == "apt":
             return (str(base),)
-        return (str(rpm_layer.ensure(self.root, base, self._say)), str(base))
+        return (str(rpm_layer.ensure(self.root, base, family, self._say)), str(base))
 
     def _freeze(self, name: str, *, still: bool) -> None:
         self.host(name)

@@ -7,10 +7,13 @@ indexes are asked for again after some minutes, and served as they were where th
 
 import contextlib
 import email.utils
+import functools
 import http
+import http.client
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -139,7 +142,28 @@ def install_upstream_proxy() -> None:
     """Reach the mirror the way the machine's own apt does, through its proxy where it has one."""
     found = apt_proxy()
     handler = urllib.request.ProxyHandler({"http": found, "https": found} if found else None)
-    urllib.request.install_opener(urllib.request.build_opener(handler))
+    urllib.request.install_opener(urllib.request.build_opener(handler, _PatientHandler))
+
+
+class _PatientConnection(http.client.HTTPConnection):
+    """Looks a name up once: a lost answer costs 5 s, and an image takes some 150 files."""
+
+    def connect(self) -> None:
+        try:
+            self.sock = socket.create_connection((_address_of(self.host), self.port), timeout=10)
+            self.sock.settimeout(60)
+        except OSError:
+            super().connect()
+
+
+class _PatientHandler(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_PatientConnection, req)
+
+
+@functools.cache
+def _address_of(host: str) -> str:
+    return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
 
 
 class _Handler(BaseHTTPRequestHandler):

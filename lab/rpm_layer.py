@@ -9,7 +9,8 @@ from lab.commands import run
 from lab.locks import locked
 from lab.sources import read_distribution
 
-_PACKAGES = ("dnf", "dnf-plugins-core", "rpm", "zypper")
+# One layer for each: Debian's dnf-plugins-core (`dnf needs-restarting`) and zypper exclude each other.
+_PACKAGES = {"dnf": ("dnf", "dnf-plugins-core", "rpm"), "zypper": ("zypper", "rpm")}
 # What every distribution of rpm has and an rpm database on Debian has not: a release, a shell and some basics.
 _RELEASE = """\
 Name: lab-release
@@ -29,30 +30,34 @@ Made by the lab.
 """
 _FILES = {
     "etc/yum.repos.d/lab.repo": "[lab]\nname=Patch Lab\nbaseurl=http://controller:{port}/lab/rpm\nenabled=1\ngpgcheck=0\n",
+    # Debian's rpm keeps its database in the caller's home, where zypper does not look.
+    "etc/rpm/macros": "%_dbpath /var/lib/rpm\n",
+    # Debian's package switches a plugin on whose repository of local files does not exist.
+    "etc/dnf/plugins/local.conf": "[main]\nenabled = false\n",
     "etc/zypp/repos.d/lab.repo": "[lab]\nname=Patch Lab\nbaseurl=http://controller:{port}/lab/rpm\nenabled=1\n"
     "autorefresh=1\ngpgcheck=0\n",
 }
 _POLICY = "#!/bin/sh\nexit 101\n"  # Nothing is started while packages are installed into the layer.
 
 
-def ensure(root: Path, base: Path, say: image.Say) -> Path:
-    """Return the layer's folder; build it first where it is missing."""
-    recipe = hashlib.sha256(json.dumps([_PACKAGES, _RELEASE, _FILES]).encode()).hexdigest()[:8]
-    folder = base.with_name(f"{base.name}-rpm-{recipe}")
+def ensure(root: Path, base: Path, family: str, say: image.Say) -> Path:
+    """Return the folder of the family's layer, dnf or zypper; build it first where it is missing."""
+    recipe = hashlib.sha256(json.dumps([_PACKAGES[family], _RELEASE, _FILES, _POLICY]).encode()).hexdigest()[:8]
+    folder = base.with_name(f"{base.name}-{family}-{recipe}")
     with locked(root / "image.lock"):
         if not folder.is_dir():
-            say(f"adding dnf, zypper and rpm in {folder} (once, about half a minute)")
-            _build(base, folder)
+            say(f"adding {family} in {folder} (once, about half a minute)")
+            _build(base, folder, _PACKAGES[family])
     return folder
 
 
-def _build(base: Path, folder: Path) -> None:
+def _build(base: Path, folder: Path, packages: tuple[str, ...]) -> None:
     work = folder.with_name(f"{folder.name}.part")
     overlay.forget(work)
     overlay.prepare(work, "")
     tree = overlay.mount(work, [base])
     try:
-        _install(tree, base.parent)
+        _install(tree, base.parent, packages)
         _configure(tree)
     finally:
         overlay.unmount(work)
@@ -60,7 +65,7 @@ def _build(base: Path, folder: Path) -> None:
     overlay.forget(work)
 
 
-def _install(tree: Path, root: Path) -> None:
+def _install(tree: Path, root: Path, packages: tuple[str, ...]) -> None:
     distribution = read_distribution()
     sources, policy = tree / "etc/apt/sources.list", tree / "usr/sbin/policy-rc.d"
     policy.write_text(_POLICY)
@@ -71,7 +76,7 @@ def _install(tree: Path, root: Path) -> None:
         sources.write_text(f"deb {mirror}/{path} {main.suite} {' '.join(main.components)}\n")
         inside = ["chroot", str(tree), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
         run([*inside, "update"], timeout=300)
-        run([*inside, "install", "--no-install-recommends", *_PACKAGES], timeout=600)
+        run([*inside, "install", "--no-install-recommends", *packages], timeout=600)
         run([*inside, "clean"])
     policy.unlink()
     sources.write_text("")
