@@ -7,6 +7,7 @@ import typing
 _MAPPING = re.compile(r"^\S+ ..x. \S+ \S+ [1-9]\d* +(/.*) \(deleted\)$", re.MULTILINE)
 # Memory that has a name but was never a library on disk: shared memory, queues, graphics, just-in-time compilers.
 _NEVER = re.compile(r"^/(?:memfd:|dev/|SYSV|tmp/|var/tmp/|run/|proc/|sys/|\[|drm|anon|i915|aio|home/|root/)")
+_CONNECTION = re.compile(r"sshd(?:-session|-auth)?: ")
 _UNIT = re.compile(r"([^/]+\.(?:service|scope|socket|mount|swap))")
 
 
@@ -64,14 +65,14 @@ def _deleted_code(folder):
 def _is_connection(proc, pid):
     """Whether it is an SSH connection or runs under one; only the listener itself belongs to the service.
 
-    Without pam_systemd everything that was started over SSH lies in the service's control group.
+    Without pam_systemd everything that was started over SSH lies in the service's control group. A connection's parent
+    says nothing: it is process 1 once the listener was restarted.
     """
     while pid > 1:
-        parent = _parent(proc, pid)
-        name = _read(os.path.join(proc, str(pid), "comm")).strip()
-        if name.startswith("sshd") and parent != 1:
+        title = _read(os.path.join(proc, str(pid), "cmdline"))
+        if _CONNECTION.match(title) and "[listener]" not in title:
             return True
-        pid = parent
+        pid = _parent(proc, pid)
     return False
 
 
