@@ -140,7 +140,8 @@ class ChangeRequest:
     """A request to patch a set of hosts, as it stands now. Immutable; the ledger returns the next one.
 
     ``source_key`` names where it came from: the same source twice is the same change. ``drifted`` says what differed
-    when drift stopped a run; from there only rolling back or stopping leads on.
+    when drift stopped a run; from there only rolling back or stopping leads on. ``lap`` counts the starts and
+    resumptions of the run, so that work taken up again after a pause gets jobs of its own.
     """
 
     id: str
@@ -156,6 +157,7 @@ class ChangeRequest:
     votes: tuple[Vote, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     slot: Slot | None = None
+    lap: int = 0
     wanted: Wanted = Wanted.NOTHING
     drifted: str = ""
     issues: tuple[str, ...] = ()

@@ -10,8 +10,9 @@ from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.health import CheckKind
 from orchestrator.domain.inventory import Environment, Host
-from orchestrator.domain.plan import HostPlan
+from orchestrator.domain.plan import Content, HostPlan
 from orchestrator.domain.probe import Needs
+from orchestrator.domain.rollback import RollbackClass
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import (
     ContentKeeper,
@@ -40,12 +41,22 @@ class Crew:
     probe: Probe
     kit: RollbackKit
     providers: Mapping[str, RollbackProvider]
+    classes: Mapping[str, RollbackClass]
     checks: Mapping[CheckKind, ServiceCheck]
     needs: Needs = field(default_factory=Needs)
 
     def now(self) -> datetime:
         """Return the time now, in UTC."""
         return self.ledger.clock.now()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at staging a change: ``name`` is part of every job's id, so that a new attempt begins anew."""
+
+    change: ChangeRequest
+    content: Content
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

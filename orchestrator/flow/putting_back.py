@@ -98,13 +98,7 @@ def _still_different(batch: Batch, host: str, state: HostState | None, crew: Cre
     before = crew.ledger.store.documents(batch.change.id, "state.before").get(host)
     if state is None or not isinstance(before, dict):
         return "restore.yml told nothing of the host's state"
-    names = before.get("packages")
-    earlier = HostState(
-        packages={str(k): str(v) for k, v in names.items()} if isinstance(names, dict) else {},
-        auto=reports.texts(before, "auto"),
-        held=reports.texts(before, "held"),
-    )
-    wrong = is_as_before(earlier, state)
+    wrong = is_as_before(reports.kept_state(before), state)
     return f"not as it was: {'; '.join(wrong[:5])}" if wrong else ""
 
 

@@ -109,6 +109,20 @@ def state(report: Report) -> HostState:
     )
 
 
+def kept_state(document: Report) -> HostState:
+    """Read a state that was kept as evidence (the canonical form of HostState)."""
+    return HostState(
+        boot_id=text(document, "boot_id"),
+        booted_at=number(document, "booted_at"),
+        running_units=texts(document, "running_units"),
+        failed_units=texts(document, "failed_units"),
+        listening=texts(document, "listening"),
+        packages=packages(document),
+        auto=texts(document, "auto"),
+        held=texts(document, "held"),
+    )
+
+
 def packages(report: Report) -> dict[str, str]:
     """Read the packages of a ``state`` report: ``name:arch`` -> version."""
     return {name: str(version) for name, version in _mapping(report, "packages").items()}

@@ -1,0 +1,66 @@
+"""Put hosts of a running or ended change back, newest first, and write down what came of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.rollout import OnTrip, budget
+from orchestrator.domain.run import HostRun, HostStatus, judge
+from orchestrator.flow.batching import Working
+from orchestrator.flow.crew import Batch
+from orchestrator.flow.putting_back import put_back
+from orchestrator.flow.verifying import ask_services
+
+
+def return_failed(working: Working, names: Sequence[str]) -> None:
+    """Put the failed hosts among these back alone, unless the budget is spent: then the whole change is judged."""
+    change = working.change()
+    runs = working.runs()
+    if judge(runs, budget(change.spec.rollout, len(runs))) or change.spec.rollout.on_trip is OnTrip.NONE:
+        return
+    failed = [r for r in runs if r.host in names and r.status is HostStatus.FAILED and r.touched]
+    return_hosts(working, failed)
+
+
+def return_hosts(working: Working, runs: Sequence[HostRun]) -> None:
+    """Restore the hosts, batch by batch, those patched last first."""
+    change, hosts = working.change(), working.frozen_hosts() if runs else {}
+    for wave, number in sorted({(run.wave, run.batch) for run in runs}, reverse=True):
+        mine = [run for run in runs if (run.wave, run.batch) == (wave, number)]
+        gone = [run for run in mine if run.host not in hosts]
+        working.settle([replace(r, status=HostStatus.RESTORE_FAILED, reason="not in the inventory") for r in gone])
+        present = [run for run in mine if run.host in hosts]
+        if present:
+            _return_batch(working, change, present, name=f"l{change.lap}.w{wave}.b{number}.v{change.version}")
+
+
+def _return_batch(working: Working, change: ChangeRequest, runs: Sequence[HostRun], *, name: str) -> None:
+    names, hosts = [run.host for run in runs], working.frozen_hosts()
+    batch = working.batch(change, names, hosts, name=name)
+    working.mark([replace(run, status=HostStatus.RESTORING, token=batch.token) for run in runs])
+    found = put_back(batch, working.crew)
+    back = [host for host, one in found.items() if not one.problem]
+    silent = _services_not_back(working, batch.only(back))
+    settled = []
+    for run in runs:
+        one = found[run.host]
+        problem = one.problem or silent.get(run.host, "")
+        status = HostStatus.RESTORE_FAILED if problem else HostStatus.RESTORED
+        told = "; ".join(text for text in (run.reason, f"restore: {problem}" if problem else "") if text)
+        settled.append(replace(run, status=status, reason=told, warnings=(*run.warnings, *one.notes)))
+    working.settle(settled)
+
+
+def _services_not_back(working: Working, batch: Batch) -> dict[str, str]:
+    """Return the hosts whose services answered before the patch and do not now."""
+    before = working.crew.ledger.store.documents(working.change_id, "services.before")
+    silent = {}
+    for host, reports in ask_services(batch, working.crew).items():
+        earlier = before.get(host)
+        was = earlier if isinstance(earlier, dict) else {}
+        bad = [r.check for r in reports if not r.passed and was.get(r.check, True)]
+        if bad:
+            silent[host] = f"{', '.join(bad)} does not pass after the restore"
+    return silent

@@ -1,0 +1,58 @@
+"""Wait after the canary wave, and look at it again before the others follow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.domain.change import ChangeRequest, Wanted
+from orchestrator.domain.health import compare
+from orchestrator.domain.job import HostOutcome
+from orchestrator.domain.plan import PatchPlan
+from orchestrator.domain.rollout import Wave
+from orchestrator.domain.run import HostRun, HostStatus
+from orchestrator.flow import reports
+from orchestrator.flow.batching import Working
+from orchestrator.flow.phases import explain, look
+from orchestrator.flow.verifying import ask_services
+
+
+def soak(working: Working, change: ChangeRequest, plan: PatchPlan, wave: Wave) -> bool:
+    """Wait until the canary wave has soaked; True where the next wave may be considered now.
+
+    False: something was asked for meanwhile, or a canary has failed after all; the caller looks again.
+    """
+    canary = next((w for w in plan.waves if w.canary and w.number < wave.number), None)
+    if canary is None or "canary" in working.crew.ledger.store.documents(change.id, "soak"):
+        return True
+    patched = [run for run in working.runs() if run.wave == canary.number and run.status is HostStatus.DONE]
+    ended = max((run.updated_at for run in patched if run.updated_at), default=working.crew.now())
+    while (left := (ended + change.spec.rollout.soak - working.crew.now()).total_seconds()) > 0:
+        if working.change().wanted is not Wanted.NOTHING:
+            return False
+        working.crew.ledger.clock.sleep(min(1.0, left))
+    bad = _looked_at_again(working, change, patched) if change.spec.rollout.soak and patched else []
+    working.settle(bad)
+    with working.crew.ledger.store.begin() as writing:
+        writing.keep_document(change.id, "soak", "canary", {"hosts": [run.host for run in patched]})
+    return not bad
+
+
+def _looked_at_again(working: Working, change: ChangeRequest, runs: list[HostRun]) -> list[HostRun]:
+    crew, names = working.crew, [run.host for run in runs]
+    batch = working.batch(change, names, working.frozen_hosts(), name=f"l{change.lap}.soak")
+    looked, services = look(batch, crew), ask_services(batch, crew)
+    before = crew.ledger.store.documents(change.id, "state.after")
+    failed = []
+    for run in runs:
+        result, damage = looked[run.host], [r for r in services[run.host] if not r.passed]
+        report, earlier = result.report("state"), before.get(run.host)
+        if result.outcome is not HostOutcome.OK or report is None:
+            reasons = [explain(result)]
+        else:
+            was = reports.kept_state(earlier) if isinstance(earlier, dict) else reports.state(report)
+            compared = compare(run.host, was, reports.state(report), ignored_units=change.spec.ignored_units)
+            reasons = [f"{r.check}: {r.detail or 'did not pass'}" for r in (*damage, *compared) if not r.passed]
+        if reasons:
+            reason = f"after the soak: {'; '.join(reasons)}"
+            failed.append(replace(run, status=HostStatus.FAILED, failed=True, reason=reason))
+    return failed

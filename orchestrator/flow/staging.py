@@ -1,0 +1,249 @@
+"""Prove a change on the staging inventory: apply, verify, restore, verify that the old state is back, apply again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from orchestrator.domain.baseline import Candidate, LeftOut, select
+from orchestrator.domain.canonical import plain
+from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.identity import ORCHESTRATOR, Actor
+from orchestrator.domain.inventory import Environment, Host
+from orchestrator.domain.job import HostJob, HostOutcome, JobResult
+from orchestrator.domain.lifecycle import ChangeEvent
+from orchestrator.domain.lock import LockItem, Platform, lock_of
+from orchestrator.domain.plan import HostPlan, PlannedItem
+from orchestrator.errors import OrchestratorError, Refused
+from orchestrator.flow import reports
+from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Batch, Crew
+from orchestrator.flow.phases import explain, outcome_of
+from orchestrator.flow.planning import Proof, looking_job, make_plan, providers_of, run_look, scan
+from orchestrator.flow.putting_back import put_back
+from orchestrator.flow.rehearsing import rehearse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloaded:
+    """What one staging host's transaction consists of, bytes included."""
+
+    host: Host
+    platform: Platform
+    items: tuple[Candidate, ...]
+
+
+def begin(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
+    """Say that staging begins; every vote given before is void. ``prove`` does the work."""
+    change = crew.ledger.store.change(change_id)
+    return crew.ledger.record(change, ChangeEvent.STAGING_STARTED, actor=actor)
+
+
+def prove(change_id: str, crew: Crew) -> ChangeRequest:
+    """Carry staging to its end, and go on where it was when the carrier died: every job keeps its id.
+
+    Ends STAGED, or back at REQUESTED with the reason in the trail.
+    """
+    change = crew.ledger.store.change(change_id)
+    try:
+        attempt = _freeze(change, f"s{change.version}", crew)
+        content = attempt.content
+        staging, production = _hosts(attempt, crew)
+        proof = _prove(attempt, staging, crew)
+        plan, predictions = make_plan(attempt, proof, production, crew)
+        if crew.content.read().digest != content.digest:
+            raise Refused("the content (playbooks, roles, variables) was changed while staging. Stage again.")
+    except OrchestratorError as error:
+        data = {"reason": str(error)}
+        return crew.ledger.record(change, ChangeEvent.STAGING_FAILED, actor=ORCHESTRATOR, data=data)
+    staged = replace(change, plan_digest=plan.digest, staged_at=crew.now())
+    return crew.ledger.record(
+        staged,
+        ChangeEvent.STAGED,
+        actor=ORCHESTRATOR,
+        data={
+            "digest": plan.digest,
+            "content": content.digest,
+            "hosts": len(plan.hosts),
+            "not_included": {n.host: n.reason for n in plan.not_included},
+            "items": sum(len(lock.items) for lock in plan.lock.platforms),
+        },
+        also=lambda writing: writing.keep_plan(plan, predictions),
+    )
+
+
+def _freeze(change: ChangeRequest, name: str, crew: Crew) -> Attempt:
+    """Keep a copy of the content; an attempt that goes on after a crash must find what it began with."""
+    content = crew.content.read()
+    known = crew.ledger.store.documents(change.id, "staging").get(name)
+    if isinstance(known, dict) and known.get("content") != content.digest:
+        raise Refused("the content was changed while staging was interrupted. Stage again.")
+    crew.content.freeze(content)
+    with crew.ledger.store.begin() as writing:
+        writing.keep_document(change.id, "staging", name, {"content": content.digest})
+    return Attempt(change=change, content=content, name=name)
+
+
+def _hosts(attempt: Attempt, crew: Crew) -> tuple[Sequence[Host], Sequence[Host]]:
+    spec, content = attempt.change.spec, attempt.content.digest
+    staging = crew.inventory.resolve(spec.staging, Environment.STAGING, content)
+    production = crew.inventory.resolve(spec.production, Environment.PRODUCTION, content)
+    both = {h.name for h in staging} & {h.name for h in production}
+    if both:
+        raise Refused(f"{', '.join(sorted(both))}: a host cannot prove a change to itself, it is in both inventories.")
+    return staging, production
+
+
+def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
+    _start_from_before(attempt, hosts, crew)
+    chosen, left_out = _choose(attempt, hosts, crew)
+    ready = _download(attempt, chosen, crew)
+    batch = _batch(attempt, ready, crew)
+    passed = rehearse(batch, crew)
+    proven: dict[Platform, dict[tuple[str, str], LockItem]] = {}
+    for one in ready:
+        if one.host.name in passed:
+            items = proven.setdefault(one.platform, {})
+            for item in one.items:
+                known = items.get((item.name, item.arch))
+                names = (*(known.proven_on if known else ()), one.host.name)
+                items[item.name, item.arch] = _lock_item(item, names)
+    if not proven:
+        raise Refused(f"no staging host passed. See: orchestrator audit trail {attempt.change.id}")
+    unproven = [
+        LeftOut(name=i.name, arch=i.arch, version=i.version, reason=f"{one.host.name} did not pass with it")
+        for one in ready
+        for i in one.items
+        if (i.name, i.arch) not in proven.get(one.platform, {})
+    ]
+    return Proof(
+        lock=lock_of({platform: items.values() for platform, items in proven.items()}),
+        unproven=(*unproven, *left_out),
+        durations=tuple(passed.values()),
+    )
+
+
+def _start_from_before(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> None:
+    """Put staging hosts back that an earlier staging of this change has patched: their points are still held."""
+    change = attempt.change
+    held = {point.host for point in crew.ledger.store.points(change.id) if point.is_held}
+    plans = [_bare_plan(change, host) for host in hosts if host.name in held]
+    if not plans:
+        return
+    batch = _batch_of(attempt, tuple(plans), hosts, crew, name=f"{attempt.name}.before")
+    stuck = [f"{r.host}: {r.problem}" for r in put_back(batch, crew, rehearsal=True).values() if r.problem]
+    if stuck:
+        raise Refused(f"staging hosts could not be put back to where the last staging began: {'; '.join(stuck)}")
+
+
+def _choose(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> tuple[list[Downloaded], list[LeftOut]]:
+    """Scan staging and let the baseline choose."""
+    change = attempt.change
+    scanned = scan(attempt, Environment.STAGING, hosts, {}, crew, name="scan-staging")
+    chosen, left_out, dead = [], {}, []
+    for host in hosts:
+        result = scanned[host.name]
+        report = result.report("scan")
+        if result.outcome is not HostOutcome.OK or report is None:
+            dead.append(f"{host.name}: {explain(result)}")
+            continue
+        seen = reports.scan(report)
+        selection = select(seen.candidates, change.spec.baseline, now=crew.now())
+        left_out.update({(item.name, item.arch): item for item in selection.left_out})
+        if selection.chosen:
+            chosen.append(Downloaded(host=host, platform=seen.platform, items=selection.chosen))
+    if dead:
+        crew.ledger.note(change.id, "staging-host-dead", actor=ORCHESTRATOR, data={"hosts": [*dead]})
+    if not chosen:
+        why = "; ".join(dead) or f"{len(left_out)} newer versions are on offer, and the baseline takes none of them"
+        raise Refused(f"there is nothing to prove on staging: {why}.")
+    return chosen, list(left_out.values())
+
+
+def _download(attempt: Attempt, chosen: Sequence[Downloaded], crew: Crew) -> list[Downloaded]:
+    """Fetch the whole transaction of each host, and its bytes to the controller (once for each platform)."""
+    change = attempt.change
+    covered: dict[Platform, set[tuple[str, str]]] = {}
+    jobs = []
+    for one in chosen:
+        keys = {(i.name, i.version) for i in one.items}
+        fetch = not keys <= covered.setdefault(one.platform, set())
+        covered[one.platform] |= keys
+        fetch_to = str(crew.packages.folder) if fetch else ""
+        told = looking_job(change, one.platform.family, one.items, crew, fetch_to=fetch_to)
+        jobs.append(HostJob(host=one.host.name, patch_job=told))
+    result = run_look(attempt, Environment.STAGING, "download.yml", jobs, crew, name="download")
+    ready = [replace(one, items=items) for one in chosen if (items := _transaction(one, result, change, crew))]
+    missing = crew.packages.missing({i.sha256 for one in ready for i in one.items})
+    if missing:
+        names = sorted({i.name for one in ready for i in one.items if i.sha256 in missing})
+        raise Refused(f"the bytes of {', '.join(names)} did not arrive on the controller.")
+    if not ready:
+        raise Refused(f"no staging host could download its patches. See: orchestrator audit trail {change.id}")
+    return ready
+
+
+def _transaction(one: Downloaded, result: JobResult, change: ChangeRequest, crew: Crew) -> tuple[Candidate, ...]:
+    told = outcome_of(result, one.host.name)
+    report = told.report("download")
+    if told.outcome is HostOutcome.OK and report is not None:
+        return reports.candidates(report, "items")
+    data = plain({"host": one.host.name, "reason": explain(told)})
+    crew.ledger.note(change.id, "staging-host-failed", actor=ORCHESTRATOR, data=data if isinstance(data, dict) else {})
+    return ()
+
+
+def _batch(attempt: Attempt, ready: Sequence[Downloaded], crew: Crew) -> Batch:
+    plans = tuple(
+        replace(
+            _bare_plan(attempt.change, one.host), platform=one.platform, items=tuple(_planned(i) for i in one.items)
+        )
+        for one in ready
+    )
+    return _batch_of(attempt, plans, [one.host for one in ready], crew, name=attempt.name)
+
+
+def _batch_of(attempt: Attempt, plans: tuple[HostPlan, ...], hosts: Sequence[Host], crew: Crew, *, name: str) -> Batch:
+    change = attempt.change
+    hold = timedelta(seconds=JOB_TIMEOUT)
+    with crew.ledger.store.begin() as writing:
+        token = writing.lease([plan.host for plan in plans], change.id, now=crew.now(), hold=hold)
+    return Batch(
+        change=change,
+        environment=Environment.STAGING,
+        content=attempt.content.digest,
+        name=name,
+        plans=plans,
+        hosts={host.name: host for host in hosts},
+        token=token,
+        installation=crew.ledger.store.installation(),
+        packages_dir=str(crew.packages.folder),
+    )
+
+
+def _bare_plan(change: ChangeRequest, host: Host) -> HostPlan:
+    return HostPlan(
+        host=host.name,
+        platform=Platform(family=host.family, distribution="", release="", arch=""),
+        items=(),
+        providers=providers_of(change, host),
+        statefulness=host.statefulness,
+        cluster=host.cluster,
+        zone=host.zone,
+        variables=host.fingerprint,
+    )
+
+
+def _planned(item: Candidate) -> PlannedItem:
+    return PlannedItem(
+        name=item.name, arch=item.arch, from_version=item.from_version, version=item.version,
+        sha256=item.sha256, filename=item.filename, size=item.size,
+    )  # fmt: skip
+
+
+def _lock_item(item: Candidate, proven_on: tuple[str, ...]) -> LockItem:
+    return LockItem(
+        name=item.name, arch=item.arch, version=item.version, sha256=item.sha256, filename=item.filename,
+        size=item.size, origin=item.origin, classification=item.classification, severity=item.severity,
+        advisories=item.advisories, proven_on=proven_on,
+    )  # fmt: skip
