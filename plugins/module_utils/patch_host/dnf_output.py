@@ -27,9 +27,9 @@ def read_transaction(out, err):
     changes, problems = [], []
     section, row = "", []
     for line in out.splitlines():
-        replaced = _REPLACING.match(line)
-        if _SECTION.match(line):
-            section, row = line.split()[0], []
+        heading, replaced = _SECTION.match(line), _REPLACING.match(line)
+        if heading:
+            section, row = heading.group(1), []
         elif line == "Transaction Summary":
             section = ""
         elif replaced:
@@ -88,7 +88,7 @@ def _complaints(text, begin, go_on):
     found = []
     for line in text.splitlines():
         bare = line.strip()
-        if not bare or bare in ("Error: Operation aborted.", "Operation aborted."):
+        if not bare or bare in ("Error: Operation aborted.", "Operation aborted.", "Error:"):
             continue
         if re.match(begin, bare):
             found.append(bare)

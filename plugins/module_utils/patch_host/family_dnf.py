@@ -89,7 +89,7 @@ class FamilyDnf(RpmFamily):
             if item and (item not in told or offer.sha256 == item.sha256):
                 about = advisories.get((offer.name, offer.arch), ())
                 told[item] = describe_candidate(offer, item.from_version, about, False)
-        return list(told.values())
+        return self._with_digests(told)
 
     def resolve(self, upgrades):
         return self._predict(["--assumeno", "--best", "upgrade", *map(_nevra, upgrades)]) if upgrades else _NOTHING
@@ -136,13 +136,9 @@ class FamilyDnf(RpmFamily):
     def simulate_restore(self, back, remove, folder):
         rows = self._rows()
         files, twice, gone = self._left_to_restore(back, remove, rows)
-        versions = newest(rows)
-        repaired = [Transition(one.name, one.arch, versions[_key(one)], one.version) for one in twice]
         script = self._restore_script([one for one in files if one not in twice], gone, folder)
-        if not script:
-            return Simulation(repaired, [])
-        predicted = self._predict(["-y", _TEST, *_FILES_ONLY, "shell"], script)
-        return Simulation(sorted(set(predicted.transitions + repaired)), predicted.problems)
+        predicted = self._predict(["-y", _TEST, *_FILES_ONLY, "shell"], script) if script else _NOTHING
+        return self._with_repairs(predicted, twice, rows)
 
     def restore(self, back, remove, folder, log):
         self._wait_for_lock()
@@ -162,11 +158,10 @@ class FamilyDnf(RpmFamily):
     def reboot_reasons(self):
         done = self.shell.run(["dnf", "--disablerepo=*", "needs-restarting", "--reboothint"], timeout=_READING)
         if done.rc == 0:
-            return []
+            return self._updated_since_boot([])
         names = [line.strip()[2:] for line in done.out.splitlines() if line.strip().startswith("* ")]
-        if names:
-            return ["%s was updated since the boot" % name for name in names]
-        return ["%s was updated since the boot" % name for name in rpm_host.replaced_since_boot(self._rows())]
+        # Exit code 1 without names: the plugin is not installed.
+        return self._updated_since_boot(names or rpm_host.replaced_since_boot(self._rows()))
 
     def _query(self, what):
         form = "\\t".join("%%{%s}" % field for field in _FIELDS)
@@ -186,7 +181,7 @@ class FamilyDnf(RpmFamily):
         self._wait_for_lock()
         done = self.shell.run(["dnf", *arguments], timeout=_READING, environment=_ENVIRONMENT, stdin=stdin)
         changes, problems = read_transaction(done.out, done.err)
-        return Simulation(self._transitions(self._rows(), changes), problems)
+        return Simulation(self._transitions(changes), problems)
 
     def _restore_script(self, files, gone, folder):
         """Return the lines for dnf's shell: all files in one line, as dnf takes local files only once."""

@@ -48,7 +48,6 @@ class FamilyZypper(RpmFamily):
     auto_installed = "/var/lib/zypp/AutoInstalled"
     configuration = "/etc/zypp/zypp.conf"
     history = "/var/log/zypp/history"
-    reboot_needed = "/run/reboot-needed"
 
     @classmethod
     def detect(cls, shell):
@@ -93,9 +92,11 @@ class FamilyZypper(RpmFamily):
             # The same version may come from several repositories: the lock's own file goes first.
             if item not in told or one.sha256 == item.sha256:
                 told[item] = describe_candidate(one, item.from_version, _about(advisories, one), False)
-        return list(told.values())
+        return self._with_digests(told)
 
     def resolve(self, upgrades):
+        if not upgrades:
+            return Simulation([], [])
         return self._predict(["--no-refresh", "install", "--dry-run", *map(_capability, upgrades)])
 
     def simulate(self, upgrades, available, folder):
@@ -142,11 +143,13 @@ class FamilyZypper(RpmFamily):
         self._check_scriptlets(done._replace(out=done.out + failed))
 
     def simulate_restore(self, back, remove, folder):
-        files, twice, gone = self._left_to_restore(back, remove, self._rows())
+        rows = self._rows()
+        files, twice, gone = self._left_to_restore(back, remove, rows)
         if not (files or gone):
             return Simulation([], [])
         with self._alone(files, folder) as options:
-            return self._predict([*options, "install", "--dry-run", *_restoring(files, twice, gone)])
+            predicted = self._predict([*options, "install", "--dry-run", *_restoring(files, twice, gone)])
+        return self._with_repairs(predicted, twice, rows)
 
     def restore(self, back, remove, folder, log):
         files, twice, gone = self._left_to_restore(back, remove, self._rows())
@@ -161,12 +164,10 @@ class FamilyZypper(RpmFamily):
 
     def reboot_reasons(self):
         done = self.shell.run(["zypper", "--non-interactive", "needs-rebooting"], timeout=_READING)
-        names = ["%s was updated since the boot" % name for name in rpm_host.replaced_since_boot(self._rows())]
-        if os.path.exists(self.reboot_needed):
-            return names or ["%s is there" % self.reboot_needed]
-        if done.rc == 102:
-            return names or ["zypper needs-rebooting: core libraries or services have been updated"]
-        return names
+        reasons = self._updated_since_boot(rpm_host.replaced_since_boot(self._rows()))
+        if done.rc == 102 and not reasons:
+            return ["zypper needs-rebooting: core libraries or services have been updated"]
+        return reasons
 
     def _updates(self, options):
         done = self._read(
@@ -181,9 +182,9 @@ class FamilyZypper(RpmFamily):
         for one in offered:
             names.setdefault(one.origin, set()).add(one.name)
         known = {}
-        for origin in names:
+        for origin, wanted in names.items():
             folder = os.path.join(self.indexes, re.sub(r"^\.", "_", origin.replace("/", "_")))
-            for offer in find_offers(self.shell, folder, origin, names[origin]):
+            for offer in find_offers(self.shell, folder, origin, wanted):
                 known[offer.origin, offer.name, offer.arch, offer.version] = offer
         return [
             known.get(
@@ -214,16 +215,17 @@ class FamilyZypper(RpmFamily):
         changes, problems = zypper_output.read_transaction(done.out)
         if done.rc not in _WELL and not problems:
             problems = [last_words(done)]
-        return Simulation(self._transitions(self._rows(), changes), problems)
+        return Simulation(self._transitions(changes), problems)
 
     @contextlib.contextmanager
     def _alone(self, items, folder):
         """Give zypper a repository with just these files, and no other; yields its options."""
-        with tempfile.TemporaryDirectory(prefix="patch-zypper-") as scratch:
+        with tempfile.TemporaryDirectory(prefix=".zypper-", dir=folder) as scratch:
             for name in ("files", "repositories", "cache"):
                 os.mkdir(os.path.join(scratch, name))
             for item in items:
-                os.symlink(os.path.join(folder, item.filename), os.path.join(scratch, "files", item.filename))
+                # libzypp does not follow symbolic links.
+                os.link(os.path.join(folder, item.filename), os.path.join(scratch, "files", item.filename))
             with open(os.path.join(scratch, "repositories", "lock.repo"), "w", encoding="ascii") as file:
                 file.write(_REPOSITORY % os.path.join(scratch, "files"))
             # Each file's sha256 is the lock's; the temporary repository itself is signed by nobody.

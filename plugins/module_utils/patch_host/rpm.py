@@ -4,10 +4,19 @@ import os
 import shutil
 import tempfile
 
-from ansible.module_utils.patch_host import rpm_database, rpm_host
+from ansible.module_utils.patch_host import rpm_host
 from ansible.module_utils.patch_host.errors import PatchError
 from ansible.module_utils.patch_host.files import make_folder, sha256_of
-from ansible.module_utils.patch_host.model import Family, Missing, Package, Secured, Transition
+from ansible.module_utils.patch_host.model import Family, Missing, Package, Secured, Simulation, Transition
+from ansible.module_utils.patch_host.rpm_database import (
+    duplicates,
+    file_name,
+    last_words,
+    newest,
+    packages_in,
+    read_files,
+    rows,
+)
 from ansible.module_utils.patch_host.rpm_versions import compare_versions
 
 CLASSES = ("unknown", "enhancement", "bugfix", "security")
@@ -24,6 +33,7 @@ class RpmFamily(Family):
     caches = ()  # folders below which the package manager keeps files
     pid_files = ()  # files that hold the number of the process that uses the package manager
     pid_owners = ()  # what such a process's command line says
+    reboot_notes = ("/run/reboot-needed", "/run/reboot-required")  # files by which packages ask for a reboot
 
     def architecture(self):
         return self.shell.run(["rpm", "--eval", "%{_host_cpu}"], timeout=30).out.strip()
@@ -80,8 +90,8 @@ class RpmFamily(Family):
         problems = []
         done = self.shell.run(["rpm", "--verifydb"], timeout=300)
         if done.rc != 0:
-            problems.append("rpm --verifydb: %s" % rpm_database.last_words(done))
-        for key in sorted(rpm_database.duplicates(self._rows(), self.is_kernel)):
+            problems.append("rpm --verifydb: %s" % last_words(done))
+        for key in sorted(duplicates(self._rows(), self.is_kernel)):
             problems.append("%s is installed in two versions: a transaction broke off" % key)
         holder = self._lock_holder()
         if holder:
@@ -95,7 +105,7 @@ class RpmFamily(Family):
         return rpm_host.newest_kernel()
 
     def _rows(self):
-        return rpm_database.rows(self.shell)
+        return rows(self.shell)
 
     def _lock_holder(self):
         return rpm_host.lock_holder(self.shell, self.pid_files, self.pid_owners)
@@ -104,31 +114,60 @@ class RpmFamily(Family):
         rpm_host.wait_until_free(self._lock_holder)
 
     def _files(self, folders):
-        return rpm_database.read_files(self.shell, rpm_database.packages_in(folders))
+        return read_files(self.shell, packages_in(folders))
 
     def _take_over(self, wanted, folders, folder, source):
         """Copy from `folders` the files that are the very builds `wanted` ({Package: digest}) into `folder`."""
-        names = {rpm_database.file_name(one.name, one.arch, one.version) for one in wanted}
-        paths = [path for path in rpm_database.packages_in(folders) if os.path.basename(path) in names]
+        names = {file_name(one.name, one.arch, one.version) for one in wanted}
+        paths = [path for path in packages_in(folders) if os.path.basename(path) in names]
         by_digest = {}
-        for path, row in rpm_database.read_files(self.shell, paths).items():
+        for path, row in read_files(self.shell, paths).items():
             by_digest.setdefault((row.key, row.version, row.digest), path)
         found = {}
         for one, digest in wanted.items():
             path = by_digest.get((_key(one), one.version, digest))
             if path:
-                name = rpm_database.file_name(one.name, one.arch, one.version)
+                name = file_name(one.name, one.arch, one.version)
                 found[one] = Secured(one.name, one.arch, one.version, name, keep_file(path, folder, name), source)
         return found
 
-    def _transitions(self, rows, changes):
+    def _transitions(self, changes):
         """Turn `changes` [(what, name, arch, version)] (what: new, gone) into transitions."""
-        versions = rpm_database.newest(rows)
+        versions = newest(self._rows())
         told = []
         for what, name, arch, version in changes:
             old = versions.get("%s:%s" % (name, arch), "")
             told.append(Transition(name, arch, version, "") if what == "gone" else Transition(name, arch, old, version))
         return sorted(set(told))
+
+    def _with_repairs(self, predicted, twice, rows):
+        """Say of packages that are installed twice what is done to them: the old version is put back over both."""
+        versions = newest(rows)
+        repaired = [Transition(one.name, one.arch, versions[_key(one)], one.version) for one in twice]
+        keys = {_key(one) for one in twice}
+        others = [one for one in predicted.transitions if _key(one) not in keys]
+        return Simulation(sorted(others + repaired), predicted.problems)
+
+    def _with_digests(self, told):
+        """Fill in file name, size and sha256 where the index does not say them, by fetching the files.
+
+        `told` is {Item: dictionary of the scan report}; its dictionaries are returned.
+        """
+        unknown = [item for item, one in told.items() if not one["sha256"]]
+        if unknown:
+            with tempfile.TemporaryDirectory(prefix="patch-orchestrator-") as folder:
+                named = [item._replace(filename=file_name(item.name, item.arch, item.version)) for item in unknown]
+                lost = self.download(named, folder)
+                for item, known in zip(unknown, named):
+                    if known not in lost:
+                        path = os.path.join(folder, known.filename)
+                        told[item].update(sha256=sha256_of(path), size=os.path.getsize(path), filename=known.filename)
+        return list(told.values())
+
+    def _updated_since_boot(self, names):
+        """Return the sentences for `reboot_reasons`."""
+        reasons = ["%s was updated since the boot" % name for name in sorted(set(names))]
+        return reasons or ["%s is there" % path for path in self.reboot_notes if os.path.exists(path)][:1]
 
     def _check_scriptlets(self, done):
         """Raise for a scriptlet that failed: rpm goes on after most of them, and says success."""
@@ -150,7 +189,7 @@ class RpmFamily(Family):
         if wrong:
             raise PatchError(
                 "%s was to put %d packages back, but %s. It said: %s"
-                % (self.name, len(back), ", ".join(wrong), rpm_database.last_words(done))
+                % (self.name, len(back), ", ".join(wrong), last_words(done))
             )
 
     def _left_to_restore(self, back, remove, rows):

@@ -9,7 +9,7 @@ from ansible.module_utils.patch_host.rpm_versions import sort_key
 from ansible.module_utils.patch_host.shell import Completed
 from ansible.module_utils.patch_host.state import booted_at
 
-# A reboot is the only way to bring these into effect everywhere (the list of dnf's needs-restarting, SUSE's names added).
+# Only a reboot brings these into effect everywhere: the list of dnf's needs-restarting, with SUSE's names.
 CORE = re.compile(
     r"^(glibc|systemd|udev|dbus|dbus-1|dbus-broker|dbus-daemon|linux-firmware|kernel-firmware.*|microcode_ctl|"
     r"ucode-(intel|amd)|openssl|openssl-libs|libopenssl[0-9_.]+)$"

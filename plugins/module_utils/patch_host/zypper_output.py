@@ -92,8 +92,7 @@ def read_patches(out):
 def read_advisories(patches, told):
     """List the `Advisory` of each package that `patch-info` says a patch brings to a version."""
     found, current = [], ""
-    for line in html.unescape(told).splitlines():
-        line = re.sub(r"^<message type=\"info\">", "", line)
+    for line in html.unescape(told).replace('<message type="info">', "\n").splitlines():
         name = re.match(r"Name +: (\S+)", line)
         if name:
             current = name.group(1)
@@ -123,7 +122,8 @@ def read_downloads(out):
 
 
 def _problems(out):
-    texts = re.findall(r"<description>(Problem: .*?)</description>", out, re.DOTALL)
+    # What follows are ways out that nobody is there to choose.
+    texts = re.findall(r"<description>(Problem: .*?)(?:\n Solution 1:.*?)?</description>", out, re.DOTALL)
     texts += re.findall(r"<message type=\"error\">(.*?)</message>", out, re.DOTALL)
     texts += re.findall(r"<fileconflict-summary>\s*(\S.*?)</fileconflict-summary>", out, re.DOTALL)
     return [" ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split()) for text in texts]
