@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.drift import vanished, voiding
 from orchestrator.domain.identity import ORCHESTRATOR
@@ -43,8 +44,8 @@ def refuse_drift(change: ChangeRequest, crew: Crew) -> Drift:
     if drift.void:
         differences = "; ".join(drift.void)
         if change.state in (ChangeState.STAGED, ChangeState.APPROVED, ChangeState.SCHEDULED):
-            data = {"differences": [*drift.void]}
-            crew.ledger.record(replace(change), ChangeEvent.DRIFT_FOUND, actor=ORCHESTRATOR, data=data)
+            data = {"differences": plain(drift.void)}
+            crew.ledger.record(change, ChangeEvent.DRIFT_FOUND, actor=ORCHESTRATOR, data=data)
         raise Refused(
             f"what would run is not what was approved: {differences}. The approval is void; "
             f"stage the change again: orchestrator change stage {change.id}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from orchestrator.domain.admission import why_too_late
+from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest, ChangeState, Wanted
 from orchestrator.domain.identity import Actor
 from orchestrator.domain.inventory import Environment
@@ -80,9 +81,14 @@ def _todo(working: Working) -> Iterator[Todo]:
     runs = {run.host: run for run in working.runs()}
     for wave in working.plan().waves:
         for number, hosts in enumerate(wave.batches, start=1):
-            mine = tuple(runs[host] for host in hosts if not runs[host].status.is_settled)
+            mine = tuple(runs[host] for host in hosts if _is_open(runs[host]))
             if mine:
                 yield Todo(wave=wave, number=number, runs=mine)
+
+
+def _is_open(run: HostRun) -> bool:
+    # What nobody could find out stays unknown: working on such a host again would be guessing.
+    return not run.status.is_settled and run.status is not HostStatus.UNKNOWN
 
 
 def _interrupted(working: Working, change: ChangeRequest) -> ChangeRequest | None:
@@ -106,7 +112,7 @@ def _step(working: Working, change: ChangeRequest, todo: Todo) -> ChangeRequest 
     if not begun:
         drift = look_for_drift(change, plan, crew)
         if drift.void:
-            data = {"differences": [*drift.void]}
+            data = {"differences": plain(drift.void)}
             drifted = replace(change, drifted="; ".join(drift.void))
             return working.record(drifted, ChangeEvent.DRIFT_FOUND, data=data)
         gone = [run for run in todo.runs if run.host in drift.dropped]
@@ -143,7 +149,7 @@ def _lease(change: ChangeRequest, plan: PatchPlan, todo: Todo, drift: Drift, cre
         writing.keep_runs(
             [
                 replace(
-                    run, token=token, status=run.status if run.touched else HostStatus.LEASED, updated_at=crew.now()
+                    run if run.touched else replace(run, status=HostStatus.LEASED), token=token, updated_at=crew.now()
                 )
                 for run in todo.runs
             ]
@@ -200,7 +206,7 @@ def _finish(working: Working, change: ChangeRequest) -> ChangeRequest:
         failed = replace(change, issues=(*change.issues, *issues, reason))
         return working.record(failed, ChangeEvent.FAILED, data={"reason": reason} | working.tally(), free=True)
     succeeded = replace(change, issues=(*change.issues, *issues))
-    return working.record(succeeded, ChangeEvent.SUCCEEDED, data={"issues": [*issues]} | working.tally(), free=True)
+    return working.record(succeeded, ChangeEvent.SUCCEEDED, data={"issues": plain(issues)} | working.tally(), free=True)
 
 
 def put_everything_back(change_id: str, crew: Crew) -> ChangeRequest:
@@ -217,7 +223,9 @@ def put_everything_back(change_id: str, crew: Crew) -> ChangeRequest:
     change = working.change()
     if stuck:
         failed = replace(change, issues=(*change.issues, *stuck))
-        return working.record(failed, ChangeEvent.FAILED, data={"not_restored": [*stuck]} | working.tally(), free=True)
+        return working.record(
+            failed, ChangeEvent.FAILED, data={"not_restored": plain(stuck)} | working.tally(), free=True
+        )
     return working.record(change, ChangeEvent.ROLLED_BACK, data=working.tally(), free=True)
 
 

@@ -28,7 +28,7 @@ class Fit:
 
     @property
     def fits_whole(self) -> bool:
-        """Tell whether all batches, one after the other, fit by the estimates; if not, the rest goes on another night."""
+        """Tell whether all batches fit, one after the other; if not, the rest goes on another night."""
         return self.whole <= self.slot.end - self.slot.start
 
 
