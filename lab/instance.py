@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Sequence
@@ -9,31 +10,32 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Unpack
 
-from lab import access, furnish, image, inventory, network, overlay, processes, proxy, rpm_layer
+from lab import access, doctor, installing, inventory, network, overlay, processes, proxy
 from lab import host as hosts
 from lab.commands import run
 from lab.errors import LabError
+from lab.fleet import Fleet, Say
 from lab.host import Host, HostOptions
 from lab.locks import locked
 from lab.repository import Repository
-from lab.sources import read_distribution
 
 DEFAULT_ROOT = Path("/var/tmp/patch-orchestrator-lab")
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
-_FIRST_HOST = 10
 
 
 class Lab:
     """One instance of the lab. Every method may be called again, and from several processes at once."""
 
-    def __init__(self, name: str, root: Path | None = None, say: image.Say = lambda _: None) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
-            raise LabError(f"An instance is named with small letters, digits and dashes, not {name!r}.")
+    def __init__(self, name: str, root: Path | None = None, say: Say = lambda _: None) -> None:
+        _check_name("instance", name)
         self.name = name
         self.root = (root or Path(os.environ.get("PATCH_LAB_ROOT", DEFAULT_ROOT))).resolve()
         self.folder = self.root / "instances" / name
-        self.known_hosts_file = self.folder / "known_hosts"
-        self._say = say
+        self._fleet = Fleet(name, self.root, say)
+
+    def can_run(self) -> str:
+        """Return "", or one sentence that says why this machine cannot run the lab."""
+        return doctor.can_run(self.root)
 
     # Hosts ----------------------------------------------------------------------------------------------------
 
@@ -44,10 +46,8 @@ class Lab:
     def up_many(self, names: Sequence[str], **options: Unpack[HostOptions]) -> list[Host]:
         """Bring up several hosts of the same kind side by side."""
         for name in names:
-            if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
-                raise LabError(f"A host is named with small letters, digits and dashes, not {name!r}.")
-        layers = self._layers(options)
-        access.ensure_key(self.root)
+            _check_name("host", name)
+        layers = self._fleet.layers(options)
         net = network.claim(self.folder)
         _raise_inotify_limit()
         self.start_proxy()
@@ -56,35 +56,29 @@ class Lab:
 
     def down(self, name: str) -> None:
         """End the host and forget it with its snapshots; a host that is not there is no error."""
-        folder = self._host_folder(name)
-        with locked(self._lock_file(name)):
-            self._remove(folder)
-            self._write_known_hosts()
+        with self._fleet.holding(name) as folder:
+            self._fleet.remove(folder)
+            self._fleet.write_known_hosts()
 
     def destroy(self) -> None:
         """Leave no trace of the instance: process, mount, interface, namespace or file."""
-        for folder in self._host_folders():
-            with locked(self._lock_file(folder.name)):
-                self._remove(folder)
+        for folder in self._fleet.folders():
+            with self._fleet.holding(folder.name):
+                self._fleet.remove(folder)
         proxy.stop(self.folder)
         network.release(self.folder)
         overlay.remove(self.folder)
 
     def hosts(self) -> list[Host]:
         """List the hosts by name, running or not."""
-        found = [hosts.read(folder) for folder in self._host_folders()]
-        return sorted((host for host in found if host), key=lambda host: host.name)
+        return self._fleet.all()
 
     def host(self, name: str) -> Host:
-        found = hosts.read(self._host_folder(name))
-        if found is None:
-            known = ", ".join(host.name for host in self.hosts()) or "none"
-            raise LabError(f"The lab instance {self.name} has no host {name}; it has: {known}.")
-        return found
+        return self._fleet.one(name)
 
     def is_up(self, name: str) -> bool:
         """Tell whether the host runs and answers SSH."""
-        return hosts.is_running(self._host_folder(name)) and hosts.answers_ssh(self.host(name).address)
+        return hosts.answers_ssh(self.host(name).address)
 
     # Accidents ------------------------------------------------------------------------------------------------
 
@@ -101,19 +95,19 @@ class Lab:
     def power_off(self, name: str) -> None:
         """Kill the host at once; its disk stays as it is."""
         host = self.host(name)
-        with locked(self._lock_file(name)):
-            hosts.kill(self._host_folder(name), host)
+        with self._fleet.holding(name) as folder:
+            hosts.kill(folder, host)
 
     def power_on(self, name: str) -> None:
         """Boot a host that is off and wait until it answers SSH."""
         host = self.host(name)
-        with locked(self._lock_file(name)):
-            self._start(host)
+        with self._fleet.holding(name):
+            self._fleet.start(host)
 
     def doom(self, name: str) -> None:
         """Let the host's next reboot be one that it does not come back from; power_on brings it back."""
         self.host(name)
-        (self._host_folder(name) / "doomed").touch()
+        (self._fleet.folder_of(name) / "doomed").touch()
 
     def cut(self, name: str) -> None:
         """Pull the host's network cable."""
@@ -136,37 +130,37 @@ class Lab:
     def snapshot(self, name: str, label: str) -> None:
         """Keep the host's disk as it is at one instant, as a snapshot of a virtual machine's disk does.
 
-        The host is held still for as long as the copy takes (about 0.2 s); where the kernel cannot do that, it is
+        The host is held still for as long as the copy takes (about 0.1 s); where the kernel cannot do that, it is
         stopped and started again.
         """
-        host, folder = self.host(name), self._host_folder(name)
-        with locked(self._lock_file(name)), hosts.frozen(folder) as still:
-            if still or not hosts.is_running(folder):
-                overlay.keep(folder, _label(label))
-                return
-        with locked(self._lock_file(name)):
-            self._stop(host)
+        host = self.host(name)
+        with self._fleet.holding(name) as folder:
+            with hosts.frozen(folder) as still:
+                if still or not hosts.is_running(folder):
+                    overlay.keep(folder, _label(label))
+                    return
+            self._fleet.stop(host)
             overlay.keep(folder, _label(label))
-            self._start(host)
+            self._fleet.start(host)
 
     def restore(self, name: str, label: str) -> None:
         """Put the host's disk back as it was and boot it; the snapshot stays."""
-        host, folder = self.host(name), self._host_folder(name)
+        host = self.host(name)
         if _label(label) not in self.snapshots(name):
             raise LabError(f"{name} has no snapshot {label}; it has: {', '.join(self.snapshots(name)) or 'none'}.")
-        with locked(self._lock_file(name)):
-            self._stop(host)
+        with self._fleet.holding(name) as folder:
+            self._fleet.stop(host)
             overlay.put_back(folder, label)
-            self._start(host)
+            self._fleet.start(host)
 
     def drop_snapshot(self, name: str, label: str) -> None:
         """Forget a snapshot; one that is not there is no error."""
         self.host(name)
-        with locked(self._lock_file(name)):
-            overlay.remove(self._host_folder(name) / "snapshots" / _label(label))
+        with self._fleet.holding(name) as folder:
+            overlay.remove(folder / "snapshots" / _label(label))
 
     def snapshots(self, name: str) -> list[str]:
-        folder = self._host_folder(name) / "snapshots"
+        folder = self._fleet.folder_of(self.host(name).name) / "snapshots"
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
     # Logging in -----------------------------------------------------------------------------------------------
@@ -175,19 +169,21 @@ class Lab:
     def ssh_key(self) -> Path:
         return access.ensure_key(self.root)
 
+    @property
+    def known_hosts_file(self) -> Path:
+        return self._fleet.known_hosts_file
+
+    def known_hosts(self) -> list[str]:
+        """Return the host keys as lines for a known_hosts file."""
+        return self._fleet.known_hosts()
+
     def run(
         self, name: str, argv: Sequence[str], *, user: str = "root", timeout: float = 600
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on the host; the result is returned whatever its exit code, 255 where SSH itself failed."""
         options = access.ssh_options(self.ssh_key, self.known_hosts_file)
-        words = " ".join(_quote(word) for word in argv)
         target = f"{user}@{self.host(name).address}"
-        return run(["ssh", *options, target, words], check=False, timeout=timeout)
-
-    def known_hosts(self) -> list[str]:
-        """Return the host keys as lines for a known_hosts file."""
-        with locked(self.folder / "known_hosts.lock"):
-            return self._known_hosts()
+        return run(["ssh", *options, target, shlex.join(argv)], check=False, timeout=timeout)
 
     def inventory(self) -> str:
         """Describe the hosts as an Ansible inventory in YAML."""
@@ -210,30 +206,27 @@ class Lab:
         return f"http://{net.controller}:{proxy.PORT}"
 
     def install(self, name: str, *packages: str) -> None:
-        """Install packages on a host with its own package manager, as NAME or in the manager's NAME=VERSION form."""
-        argv = {
-            "apt": ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "--allow-downgrades", "install"],
-            "dnf": ["dnf", "-q", "-y", "--refresh", "install"],
-            "zypper": ["zypper", "--non-interactive", "install", "--oldpackage"],
-        }[self.host(name).family]
-        if self.host(name).family == "apt":
-            self._demand(name, ["apt-get", "-q", "update"])
-        if self.host(name).family == "zypper":
-            self._demand(name, ["zypper", "--non-interactive", "refresh"])
-        self._demand(name, [*argv, *packages])
+        """Install packages by NAME or NAME=VERSION with the host's own package manager, older versions included."""
+        for argv in installing.commands(self.host(name).family, packages):
+            self._demand(name, argv)
 
     # Inside ---------------------------------------------------------------------------------------------------
 
-    def _layers(self, options: HostOptions) -> tuple[str, ...]:
-        base = image.ensure_base(self.root, self._say)
-        family = options.get("family", "apt")
-        if family == "apt":
-            return (str(base),)
-        return (str(rpm_layer.ensure(self.root, base, family, self._say)), str(base))
+    def _up(self, name: str, net: network.Network, layers: tuple[str, ...], options: HostOptions) -> Host:
+        with self._fleet.holding(name) as folder:
+            is_new = not (folder / "furnished").exists()
+            host = self._fleet.ensure(name, net, layers, options)
+            if options.get("doomed"):
+                (folder / "doomed").touch()
+            self._fleet.start(host)
+        if is_new and options.get("rival_updaters"):
+            for argv in installing.rival_updaters(host.family):
+                self._demand(name, argv)
+        return host
 
     def _freeze(self, name: str, *, still: bool) -> None:
         self.host(name)
-        if not hosts.freeze(self._host_folder(name), still=still):
+        if not hosts.freeze(self._fleet.folder_of(name), still=still):
             raise LabError(f"{name} cannot be frozen: it does not run, or the kernel has no cgroup.freeze.")
 
     def _boot_id(self, name: str) -> str:
@@ -242,104 +235,18 @@ class Lab:
     def _demand(self, name: str, argv: Sequence[str]) -> None:
         done = self.run(name, argv)
         if done.returncode != 0:
-            raise LabError(f"`{' '.join(argv)}` on {name} ended with {done.returncode}: {done.stdout}{done.stderr}")
+            raise LabError(f"`{shlex.join(argv)}` on {name} ended with {done.returncode}: {done.stdout}{done.stderr}")
 
-    def _up(self, name: str, net: network.Network, layers: tuple[str, ...], options: HostOptions) -> Host:
-        folder = self._host_folder(name)
-        with locked(self._lock_file(name)):
-            host = hosts.read(folder)
-            if host is None or not (folder / "furnished").exists():
-                host = self._make(name, net, layers, options)
-            if options.get("doomed"):
-                (folder / "doomed").touch()
-            self._start(host)
-        if options.get("rival_updaters"):
-            self.install(name, "unattended-upgrades" if host.family == "apt" else "dnf-automatic")
-        return host
 
-    def _make(self, name: str, net: network.Network, layers: tuple[str, ...], options: HostOptions) -> Host:
-        folder = self._host_folder(name)
-        # What an interrupted attempt has left is of unknown worth.
-        self._remove(folder)
-        with locked(self.folder / "numbers.lock"):
-            host = self._new_host(name, net, layers, options)
-            hosts.write(folder, host)
-        overlay.prepare(folder, host.disk)
-        tree = overlay.mount(folder, [Path(layer) for layer in host.layers])
-        public_key = self.ssh_key.with_suffix(".pub").read_text()
-        furnish.furnish(tree, host, net.controller, public_key, options.get("sudo_password", ""))
-        furnish.write_sources(tree, read_distribution(), net.controller)
-        (folder / "host_key").write_text(furnish.host_key(tree))
-        self._write_known_hosts()
-        (folder / "furnished").touch()
-        return host
-
-    def _new_host(self, name: str, net: network.Network, layers: tuple[str, ...], options: HostOptions) -> Host:
-        taken = {host.number for host in self.hosts()}
-        number = next(number for number in range(_FIRST_HOST, 255) if number not in taken)
-        return Host(
-            name=name,
-            number=number,
-            address=net.address(number),
-            namespace=net.namespace(number),
-            machine=f"plab{net.index}-{self.name}-{name}"[:64].rstrip("-"),
-            family=options.get("family", "apt"),
-            groups=tuple(options.get("groups", ())),
-            user=options.get("user", "root"),
-            disk=options.get("disk", ""),
-            layers=layers,
-        )
-
-    def _start(self, host: Host) -> None:
-        folder = self._host_folder(host.name)
-        net = network.claim(self.folder)
-        network.plug(net, host.number)
-        overlay.prepare(folder, host.disk)
-        overlay.mount(folder, [Path(layer) for layer in host.layers])
-        hosts.start(folder, host)
-        hosts.wait_for_ssh(folder, host)
-
-    def _stop(self, host: Host) -> None:
-        folder = self._host_folder(host.name)
-        hosts.kill(folder, host)
-        overlay.unmount(folder)
-
-    def _remove(self, folder: Path) -> None:
-        host = hosts.read(folder)
-        if host:
-            hosts.kill(folder, host)
-            network.unplug(network.claim(self.folder), host.number)
-        overlay.forget(folder)
-
-    def _write_known_hosts(self) -> None:
-        with locked(self.folder / "known_hosts.lock"):
-            part = self.known_hosts_file.with_suffix(".part")
-            part.write_text("".join(f"{line}\n" for line in self._known_hosts()))
-            part.rename(self.known_hosts_file)
-
-    def _known_hosts(self) -> list[str]:
-        keys = {host: self._host_folder(host.name) / "host_key" for host in self.hosts()}
-        return [f"{host.address},{host.name} {path.read_text()}" for host, path in keys.items() if path.exists()]
-
-    def _host_folders(self) -> list[Path]:
-        folder = self.folder / "hosts"
-        return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-
-    def _host_folder(self, name: str) -> Path:
-        return self.folder / "hosts" / name
-
-    def _lock_file(self, name: str) -> Path:
-        return self.folder / "hosts" / f"{name}.lock"
+def _check_name(kind: str, name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+        raise LabError(f"The {kind} cannot be named {name!r}: a name has small letters, digits and dashes.")
 
 
 def _label(label: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,100}", label):
         raise LabError(f"A snapshot's label has letters, digits, dashes, dots and colons, not {label!r}.")
     return label
-
-
-def _quote(word: str) -> str:
-    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def _raise_inotify_limit() -> None:

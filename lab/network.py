@@ -74,12 +74,11 @@ def plug(network: Network, number: int) -> None:
     run(["ip", "-n", namespace, "-batch", "-"], stdin=f"{address}\nlink set eth0 up\nlink set lo up\n")
 
 
-def unplug(network: Network, number: int) -> None:
-    """Take away a host's namespace and cable."""
-    if Path("/sys/class/net", network.link(number)).exists():
-        ip(f"link del {network.link(number)}")
-    if Path("/run/netns", network.namespace(number)).exists():
-        ip(f"netns del {network.namespace(number)}")
+def unplug(folder: Path, number: int) -> None:
+    """Take away the namespace and cable of a host of the instance; what is not there is no error."""
+    network = _own(folder)
+    if network:
+        _unplug(network, number)
 
 
 def cut(network: Network, number: int) -> None:
@@ -92,12 +91,25 @@ def mend(network: Network, number: int) -> None:
 
 def release(folder: Path) -> None:
     """Take away the instance's bridge and whatever still hangs on it; an instance that has none is no error."""
-    network = _kept(folder)
-    if network is None or _bridges().get(network.bridge) != str(folder):
+    network = _own(folder)
+    if network is None:
         return
     for number in range(2, 255):
-        unplug(network, number)
+        _unplug(network, number)
     ip(f"link del {network.bridge}")
+
+
+def _own(folder: Path) -> Network | None:
+    """Return the instance's network where its bridge still stands: the names could be somebody else's by now."""
+    network = _kept(folder)
+    return network if network and _bridges().get(network.bridge) == str(folder) else None
+
+
+def _unplug(network: Network, number: int) -> None:
+    if Path("/sys/class/net", network.link(number)).exists():
+        ip(f"link del {network.link(number)}")
+    if Path("/run/netns", network.namespace(number)).exists():
+        ip(f"netns del {network.namespace(number)}")
 
 
 def _kept(folder: Path) -> Network | None:
