@@ -1,0 +1,70 @@
+"""What a site can set, as one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from orchestrator.domain.inventory import Secret
+from orchestrator.domain.rollback import RollbackClass
+from orchestrator.errors import NotFound
+from orchestrator.settings.references import Reference, resolve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """Where the database is; the password, if it needs one, comes by reference."""
+
+    url: str
+    password: Reference | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandProvider:
+    """A rollback provider made of command lines, ``[rollback.NAME]``; its words are the adapter's to fill in."""
+
+    name: str
+    take: tuple[str, ...]
+    restore: tuple[str, ...]
+    release: tuple[str, ...]
+    rollback_class: RollbackClass = RollbackClass.EXACT
+    timeout: timedelta = timedelta(minutes=10)
+    parallel: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifierSettings:
+    """Somebody to be told, ``[notify.NAME]``: by which plugin, of which events (patterns), and in which words."""
+
+    name: str
+    kind: str
+    events: tuple[str, ...] = ("*",)
+    options: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Reference] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that a site sets. Paths are absolute; ``state`` lies outside the site's repository."""
+
+    site: Path
+    name: str
+    state: Path
+    database: Database
+    forks: int = 20
+    vault_password: Reference | None = None
+    secrets: Mapping[str, Reference] = field(default_factory=dict)
+    rollback: Mapping[str, CommandProvider] = field(default_factory=dict)
+    notify: Mapping[str, NotifierSettings] = field(default_factory=dict)
+    checkpoint_file: Path | None = None
+    signing_key: Path
+    jobs: int = 4
+
+    def secret(self, name: str) -> Secret:
+        """Return the secret that ``[secrets]`` calls so. Raises NotFound, or Unavailable where it cannot be had."""
+        if name not in self.secrets:
+            there = ", ".join(sorted(self.secrets)) or "none"
+            raise NotFound(f"there is no secret {name!r} under [secrets] in orchestrator.toml; there are: {there}.")
+        return resolve(self.secrets[name])
