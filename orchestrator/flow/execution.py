@@ -19,7 +19,6 @@ from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollout import OnTrip, Wave, budget
 from orchestrator.domain.run import HostRun, HostStatus, judge, score
-from orchestrator.errors import Refused
 from orchestrator.flow.batching import Working, work
 from orchestrator.flow.crew import Batch, Crew
 from orchestrator.flow.drifting import Drift, look_for_drift, refuse_drift
@@ -146,14 +145,8 @@ def _lease(change: ChangeRequest, plan: PatchPlan, todo: Todo, drift: Drift, cre
     hosts = {name: drift.hosts[name] for name in names}
     with crew.ledger.store.begin() as writing:
         token = writing.lease(names, change.id, now=crew.now(), hold=LEASE)
-        writing.keep_runs(
-            [
-                replace(
-                    run if run.touched else replace(run, status=HostStatus.LEASED), token=token, updated_at=crew.now()
-                )
-                for run in todo.runs
-            ]
-        )
+        leased = [run if run.touched else replace(run, status=HostStatus.LEASED) for run in todo.runs]
+        writing.keep_runs([replace(run, token=token, updated_at=crew.now()) for run in leased])
     batch = Batch(
         change=change,
         environment=Environment.PRODUCTION,
@@ -240,9 +233,3 @@ def _let_go(working: Working, change: ChangeRequest) -> None:
     for host, result in release(batch, working.crew, keep_point=True).items():
         if result.report("released") is None:
             working.note("host-not-released", data={"host": host, "reason": result.message or "no answer"})
-
-
-def refuse_unless(change: ChangeRequest, *states: ChangeState) -> None:
-    """Raise Refused unless the change is in one of the states."""
-    if change.state not in states:
-        raise Refused(f"change {change.id} is {change.state}; this is for a change that is {' or '.join(states)}.")

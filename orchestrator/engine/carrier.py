@@ -1,0 +1,84 @@
+"""One detached process carries one change, from the journal, and can be started again whenever it has died."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.domain.change import ChangeRequest, ChangeState
+from orchestrator.errors import Refused
+from orchestrator.flow import execution, staging
+from orchestrator.flow.crew import Crew
+
+#: States in which a change needs somebody to carry it.
+CARRIED = frozenset({ChangeState.STAGING, ChangeState.RUNNING, ChangeState.ROLLING_BACK})
+
+
+def carry(change_id: str, crew: Crew) -> ChangeRequest:
+    """Do the machine work that the change's state asks for, until it ends, pauses or needs a person."""
+    change = crew.ledger.store.change(change_id)
+    while change.state in CARRIED:
+        if change.state is ChangeState.STAGING:
+            return staging.prove(change_id, crew)
+        if change.state is ChangeState.RUNNING:
+            change = execution.carry(change_id, crew)
+        else:
+            change = execution.put_everything_back(change_id, crew)
+    return change
+
+
+class Carriers:
+    """The carrier processes of a site: a lock file for each change, held as long as its carrier lives."""
+
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+        self._folder, self._command = folder, tuple(command)
+
+    def start(self, change_id: str) -> None:
+        """Start a carrier that outlives its caller and its terminal. Raises Refused where one is at work."""
+        if self.is_carried(change_id):
+            raise Refused(f"change {change_id} is being carried already: orchestrator change watch {change_id}")
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.log(change_id).open("ab") as log:
+            subprocess.Popen(
+                [*self._command, change_id],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=Path.cwd(),
+                env=os.environ.copy(),
+            )
+
+    def is_carried(self, change_id: str) -> bool:
+        """Tell whether a living process carries the change."""
+        path = self._lock(change_id)
+        if not path.exists():
+            return False
+        with path.open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    @contextmanager
+    def hold(self, change_id: str) -> Iterator[None]:
+        """Be the one who carries the change. Raises Refused where somebody else does."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock(change_id).open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Refused(f"change {change_id} is being carried by another process.") from error
+            yield
+
+    def log(self, change_id: str) -> Path:
+        """Return where the carrier writes what it has to say."""
+        return self._folder / f"{change_id}.log"
+
+    def _lock(self, change_id: str) -> Path:
+        return self._folder / f"{change_id}.lock"
