@@ -9,7 +9,6 @@ from lab import host as hosts
 from lab.errors import LabError
 from lab.host import Host, HostOptions
 from lab.locks import locked
-from lab.sources import read_distribution
 
 Say = Callable[[str], None]
 _FIRST_HOST = 10
@@ -71,7 +70,6 @@ class Fleet:
         tree = overlay.mount(folder, [Path(layer) for layer in host.layers])
         public_key = access.ensure_key(self.root).with_suffix(".pub").read_text()
         furnish.furnish(tree, host, net.controller, public_key, options.get("sudo_password", ""))
-        furnish.write_sources(tree, read_distribution(), net.controller)
         (folder / "host_key").write_text(furnish.host_key(tree))
         self.write_known_hosts()
         (folder / "furnished").touch()

@@ -1,12 +1,11 @@
-"""What a host is given before it boots for the first time: name, keys, accounts' passwords and package sources."""
+"""What a host is given before it boots for the first time: name, addresses, keys and passwords."""
 
 import os
 import uuid
 from pathlib import Path
 
-from lab import access, proxy, repository
+from lab import access
 from lab.host import Host
-from lab.sources import Distribution
 
 
 def furnish(tree: Path, host: Host, controller: str, public_key: str, sudo_password: str) -> None:
@@ -19,19 +18,6 @@ def furnish(tree: Path, host: Host, controller: str, public_key: str, sudo_passw
         _permit(tree / home, public_key)
     if sudo_password:
         _set_password(tree / "etc/shadow", "patchpw", access.hash_password(sudo_password))
-
-
-def write_sources(tree: Path, distribution: Distribution, controller: str) -> None:
-    """Point the host at its distribution's mirror and at the lab's own repository, both behind the controller."""
-    base = f"http://{controller}:{proxy.PORT}"
-    paths = distribution.paths()
-    lines = [
-        f"deb {base}/{paths[source.uri]} {source.suite} {' '.join(source.components)}"
-        for source in distribution.sources
-    ]
-    # Nothing is signed in the lab's own repository; the distribution's own indexes bear their real signatures.
-    lines += [f"deb [trusted=yes] {base}/lab/apt {suite} main" for suite in repository.SUITES]
-    (tree / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
 
 
 def host_key(tree: Path) -> str:

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import proxy
+from lab import proxy, repository
 from lab.commands import run
 from lab.locks import locked
-from lab.sources import Distribution, apt_options, read_distribution
+from lab.sources import Distribution, Source, apt_options, read_distribution
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "sudo", "curl", "procps", "ca-certificates"),
@@ -21,7 +21,6 @@ _FILES = {
     "etc/systemd/system/ssh.service.d/lab.conf": "[Unit]\nAfter=systemd-user-sessions.service\n",
     "etc/ssh/sshd_config.d/lab.conf": "HostKey /etc/ssh/ssh_host_ed25519_key\nUseDNS no\nMaxStartups 100\n",
     "etc/sudoers.d/lab": "patch ALL=(ALL) NOPASSWD: ALL\npatchpw ALL=(ALL) ALL\n",
-    "etc/apt/sources.list": "",
     "etc/resolv.conf": "",
 }
 _ACCOUNTS = ("patch", "patchpw")
@@ -40,7 +39,9 @@ def ensure_base(root: Path, say: Say) -> Path:
 
 
 def _recipe() -> str:
-    return hashlib.sha256(json.dumps([PACKAGES, _FILES, _ACCOUNTS]).encode()).hexdigest()[:8]
+    return hashlib.sha256(
+        json.dumps([PACKAGES, _FILES, _ACCOUNTS, proxy.ADDRESS, repository.SUITES]).encode()
+    ).hexdigest()[:8]
 
 
 def _build(distribution: Distribution, folder: Path) -> None:
@@ -53,8 +54,26 @@ def _build(distribution: Distribution, folder: Path) -> None:
         # The point release alone: what the security suite has published since is then really pending.
         command = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}", *options]
         run([*command, main.suite, str(part), line], timeout=900)
-    _finish(part)
+        _finish(part)
+        _read_index(part, distribution, base)
     part.rename(folder)
+
+
+def _read_index(tree: Path, distribution: Distribution, base: str) -> None:
+    """Let the image know the point release's index, so that no host has to unpack its 50 MB again."""
+    sources = tree / "etc/apt/sources.list"
+    sources.write_text(_source_line(distribution, distribution.main))
+    # The server is asked as a proxy here: the address in the sources is one that only hosts can reach.
+    run(["chroot", str(tree), "apt-get", "-q", f"-oAcquire::http::Proxy={base}", "update"], timeout=300)
+    lines = [_source_line(distribution, source) for source in distribution.sources]
+    # Nothing is signed in the lab's own repository; the distribution's indexes bear their real signatures.
+    lines += [f"deb [trusted=yes] {proxy.ADDRESS}/lab/apt {suite} main\n" for suite in repository.SUITES]
+    sources.write_text("".join(lines))
+
+
+def _source_line(distribution: Distribution, source: Source) -> str:
+    path = distribution.paths()[source.uri]
+    return f"deb {proxy.ADDRESS}/{path} {source.suite} {' '.join(source.components)}\n"
 
 
 def _apt_options() -> dict[str, str]:

@@ -31,6 +31,7 @@ from lab.errors import LabError
 from lab.sources import Distribution, apt_proxy, read_distribution
 
 PORT = 3142
+ADDRESS = f"http://controller:{PORT}"  # How hosts name it: the same in every instance, so that images fit all.
 _FRESH_SECONDS = 300
 
 

@@ -29,12 +29,12 @@ Made by the lab.
 %files
 """
 _FILES = {
-    "etc/yum.repos.d/lab.repo": "[lab]\nname=Patch Lab\nbaseurl=http://controller:{port}/lab/rpm\nenabled=1\ngpgcheck=0\n",
+    "etc/yum.repos.d/lab.repo": "[lab]\nname=Patch Lab\nbaseurl={address}/lab/rpm\nenabled=1\ngpgcheck=0\n",
     # Debian's rpm keeps its database in the caller's home, where zypper does not look.
     "etc/rpm/macros": "%_dbpath /var/lib/rpm\n",
     # Debian's package switches a plugin on whose repository of local files does not exist.
     "etc/dnf/plugins/local.conf": "[main]\nenabled = false\n",
-    "etc/zypp/repos.d/lab.repo": "[lab]\nname=Patch Lab\nbaseurl=http://controller:{port}/lab/rpm\nenabled=1\n"
+    "etc/zypp/repos.d/lab.repo": "[lab]\nname=Patch Lab\nbaseurl={address}/lab/rpm\nenabled=1\n"
     "autorefresh=1\ngpgcheck=0\n",
 }
 _POLICY = "#!/bin/sh\nexit 101\n"  # Nothing is started while packages are installed into the layer.
@@ -66,29 +66,22 @@ def _build(base: Path, folder: Path, packages: tuple[str, ...]) -> None:
 
 
 def _install(tree: Path, root: Path, packages: tuple[str, ...]) -> None:
-    distribution = read_distribution()
-    sources, policy = tree / "etc/apt/sources.list", tree / "usr/sbin/policy-rc.d"
+    policy = tree / "usr/sbin/policy-rc.d"
     policy.write_text(_POLICY)
     policy.chmod(0o755)
-    main = distribution.main
-    with proxy.serving(root, distribution) as mirror:
-        path = distribution.paths()[main.uri]
-        sources.write_text(f"deb {mirror}/{path} {main.suite} {' '.join(main.components)}\n")
-        inside = ["chroot", str(tree), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
-        run([*inside, "update"], timeout=300)
+    with proxy.serving(root, read_distribution()) as mirror:
+        inside = ["chroot", str(tree), "env", "DEBIAN_FRONTEND=noninteractive"]
+        inside += ["apt-get", "-q", "-y", f"-oAcquire::http::Proxy={mirror}"]
         run([*inside, "install", "--no-install-recommends", *packages], timeout=600)
         run([*inside, "clean"])
     policy.unlink()
-    sources.write_text("")
-    for index in (tree / "var/lib/apt/lists").glob("*_*"):
-        index.unlink()
 
 
 def _configure(tree: Path) -> None:
     for name, text in _FILES.items():
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.format(port=proxy.PORT))
+        path.write_text(text.format(address=proxy.ADDRESS))
     rpm.build_from(_RELEASE, tree / "tmp/release")
     inside = ["chroot", str(tree), "rpm"]
     run([*inside, "--initdb"])
