@@ -13,6 +13,7 @@ from orchestrator.domain.admission import Durations
 from orchestrator.domain.audit import AuditEvent, Fact
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeRequest, ChangeSpec, ChangeState
+from orchestrator.domain.evidence import BundleContents
 from orchestrator.domain.health import HealthCheck, HealthReport
 from orchestrator.domain.identity import People, SignedStatement, Statement
 from orchestrator.domain.inventory import Environment, Host
@@ -315,3 +316,16 @@ class Store(Protocol):
 
     def last_checkpoint(self) -> tuple[bytes, bytes] | None:
         """Return the newest checkpoint and its signature, if there is one."""
+
+
+class Notary(Protocol):
+    """The installation's signature."""
+
+    def sign(self, document: bytes) -> bytes:
+        """Return the signature document for these bytes."""
+
+    def publish(self, line: bytes) -> None:
+        """Send a signed checkpoint outside. Raises Unavailable where it could not be sent."""
+
+    def write_bundle(self, target: Path, contents: BundleContents) -> Path:
+        """Write an evidence bundle to this file, complete or not at all, and return it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.domain.canonical import rfc3339
+from orchestrator.domain.canonical import digest, rfc3339
 from orchestrator.domain.identity import Action, Actor, People, Person, SignedStatement, Statement, require
 from orchestrator.errors import NotPermitted
 from orchestrator.ports import Clock, Signers
@@ -51,6 +51,11 @@ def signer(people: People, signers: Signers, caller: Caller, action: Action) -> 
         )
     require(person, action)
     return person
+
+
+def person_key(person: Person) -> str:
+    """Return the name under which a person is kept as evidence: as they were known when they acted."""
+    return f"{person.name}.{digest(person)[:12]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.approval import Decision, Vote, refuse_vote, seats_of, why_barred
 from orchestrator.domain.canonical import digest as digest_of
+from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest, ChangeState, Waiver
 from orchestrator.domain.identity import ORCHESTRATOR, Action, Actor, Person
 from orchestrator.domain.lifecycle import MOVES, ChangeEvent, advance
 from orchestrator.errors import IllegalMove, Refused
-from orchestrator.flow.acting import Caller, Desk, Signature, Wording, signer
+from orchestrator.flow.acting import Caller, Desk, Signature, Wording, person_key, signer
 from orchestrator.flow.ledger import Ledger
+from orchestrator.ports import Writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,7 @@ def waive(change_id: str, subject: str, reason: str, caller: Caller, *, ledger: 
         ChangeEvent.WAIVED,
         actor=signature.actor,
         data={"subject": subject, "reason": reason},
+        also=_known_as(signature, change),
     )
 
 
@@ -98,12 +102,15 @@ def _enter(change: ChangeRequest, given: Vote, signature: Signature, *, ledger: 
     now, data = ledger.clock.now(), {"decision": given.decision.value, "digest": given.digest, "reason": given.reason}
     voted = replace(change, votes=(*change.votes, given))
     if given.decision is Decision.REJECT:
-        return ledger.record(voted, ChangeEvent.REJECTED, actor=signature.actor, data=data)
+        return ledger.record(
+            voted, ChangeEvent.REJECTED, actor=signature.actor, data=data, also=_known_as(signature, change)
+        )
     first = advance(voted, ChangeEvent.VOTED, at=now, actor=signature.actor, data=data)
     barred = frozenset({change.requester})
     missing = change.spec.approval.outstanding(first.after.votes, digest=change.digest, barred=barred)
     with ledger.store.begin() as writing:
         writing.move(first)
+        _known_as(signature, change)(writing)
         if missing:
             return first.after
         names: list[str] = [v.approver for v in first.after.votes if v.decision is Decision.APPROVE]
@@ -125,3 +132,9 @@ def _actor(person: Person, caller: Caller) -> Actor:
 
 def _events(change: ChangeRequest) -> list[str]:
     return [event.value for event in MOVES[change.state]]
+
+
+def _known_as(signature: Signature, change: ChangeRequest) -> Callable[[Writing], None]:
+    """Return what keeps the person as evidence, as people.yml knows them now."""
+    person = signature.person
+    return lambda writing: writing.keep_document(change.id, "people", person_key(person), plain(person))

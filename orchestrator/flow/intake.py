@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.calendar import occurrence
+from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.identity import Action
 from orchestrator.domain.lifecycle import requested
 from orchestrator.errors import Refused
-from orchestrator.flow.acting import Caller, Desk, Wording, signer
+from orchestrator.flow.acting import Caller, Desk, Wording, person_key, signer
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import RenderedRequest
 
@@ -47,4 +48,5 @@ def submit(rendered: RenderedRequest, caller: Caller, *, ledger: Ledger, desk: D
     data = {"title": rendered.spec.title, "template": rendered.spec.template, "request": rendered.digest}
     with ledger.store.begin() as writing:
         writing.open(change, requested(change, at=now, actor=signature.actor, data=data))
+        writing.keep_document(change.id, "people", person_key(person), plain(person))
     return Submitted(change=change, is_new=True)

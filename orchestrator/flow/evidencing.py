@@ -1,0 +1,96 @@
+"""Seal what has been recorded: signed checkpoints over all trails, and one evidence bundle for a change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.domain.canonical import Plain, canonical
+from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.evidence import (
+    BundleContents,
+    CheckpointProof,
+    TaskFile,
+    checkpoint_line,
+    next_checkpoint,
+    prove,
+)
+from orchestrator.domain.identity import Actor, Person
+from orchestrator.flow import reports
+from orchestrator.flow.ledger import Ledger
+from orchestrator.ports import Notary
+
+
+def checkpoint(chain: str, ledger: Ledger, notary: Notary) -> CheckpointProof:
+    """Sign the heads of all chains as they are now, send the checkpoint outside, and prove one chain's place in it."""
+    heads = ledger.store.heads()
+    last = ledger.store.last_checkpoint()
+    document = canonical(next_checkpoint(heads, at=ledger.clock.now(), previous=last[0] if last else None))
+    signature = notary.sign(document)
+    proof = prove(chain, heads, document, signature)
+    with ledger.store.begin() as writing:
+        writing.keep_checkpoint(reports.number(_read(document), "seq"), document, signature)
+    notary.publish(checkpoint_line(document, signature))
+    return proof
+
+
+def export(change_id: str, target: Path, actor: Actor, state: Path, *, ledger: Ledger, notary: Notary) -> Path:
+    """Write the evidence bundle of a change; ``state`` is the folder that the artifacts' paths begin from."""
+    change = ledger.store.change(change_id)
+    proof = checkpoint(change_id, ledger, notary)
+    written = notary.write_bundle(target, _contents(change, proof, state, ledger))
+    ledger.note("", "evidence-exported", actor=actor, data={"change": change_id, "file": written.name})
+    return written
+
+
+def _contents(change: ChangeRequest, proof: CheckpointProof, state: Path, ledger: Ledger) -> BundleContents:
+    store = ledger.store
+    kept = {
+        kind: store.documents(change.id, kind) for kind in ("state.before", "state.after", "health", "people", "job")
+    }
+    return BundleContents(
+        change=change,
+        plan=store.plan(change.plan_digest) if change.plan_digest else None,
+        people=[person(document) for document in kept["people"].values()],
+        steps=store.steps(change.id),
+        # An event that came after the checkpoint belongs to the next one.
+        trail=store.trail(change.id)[: proof.count],
+        checkpoint=proof,
+        packages_before=_packages(kept["state.before"]),
+        packages_after=_packages(kept["state.after"]),
+        health=kept["health"],
+        tasks=_tasks(kept["job"], state),
+    )
+
+
+def person(document: Plain) -> Person:
+    """Read a person who was kept as evidence."""
+    known = document if isinstance(document, dict) else {}
+    return Person(
+        name=reports.text(known, "name"),
+        full_name=reports.text(known, "full_name"),
+        roles=frozenset(reports.texts(known, "roles")),
+        account=reports.text(known, "account"),
+        keys=reports.texts(known, "keys"),
+        emails=reports.texts(known, "emails"),
+        acts_for=frozenset(reports.texts(known, "acts_for")),
+    )
+
+
+def _packages(states: Mapping[str, Plain]) -> dict[str, Plain]:
+    return {host: state["packages"] for host, state in states.items() if isinstance(state, dict)}
+
+
+def _tasks(jobs: Mapping[str, Plain], state: Path) -> Sequence[TaskFile]:
+    found = []
+    for job, document in sorted(jobs.items()):
+        for artifact in reports.rows(document if isinstance(document, dict) else {}, "artifacts"):
+            source = state / reports.text(artifact, "path")
+            found.append(TaskFile(name=f"{job}.{source.name}", sha256=reports.text(artifact, "sha256"), source=source))
+    return found
+
+
+def _read(document: bytes) -> dict[str, Plain]:
+    value: dict[str, Plain] = json.loads(document)
+    return value
