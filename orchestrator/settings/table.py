@@ -226,6 +226,6 @@ def _split(dotted: str) -> Keys:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a half-sentence that suggests the known name most like this one, or an empty text."""
+    """Return a remark that suggests the known name most like this one, or an empty text."""
     close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""

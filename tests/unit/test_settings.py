@@ -122,8 +122,8 @@ MISTAKES = {
     "name missing": ("[site]\n", 1, "site.name has to be a name"),
     "name with a path in it": ('[site]\nname = "../etc"\n', 2, "site.name has to be a name"),
     "not TOML": ("[site]\nname = \n", 2, "Invalid value"),
-    "unknown table": (SITE + "[databse]\n", 3, "databse is unknown; did you mean database?"),
-    "unknown key": (SITE + "[ansible]\nfork = 3\n", 4, "ansible.fork is unknown; did you mean forks?"),
+    "unknown table": (SITE + "[databse]\n", 3, "databse is unknown (did you mean database?)"),
+    "unknown key": (SITE + "[ansible]\nfork = 3\n", 4, "ansible.fork is unknown (did you mean forks?"),
     "a table that is a value": ("ansible = 3\n" + SITE, 1, "ansible is a table"),
     "forks as text": (SITE + '[ansible]\nforks = "3"\n', 4, "ansible.forks has to be a whole number"),
     "no forks": (SITE + "[ansible]\nforks = 0\n", 4, "ansible.forks has to be a whole number"),
@@ -193,7 +193,7 @@ def test_a_secret_written_into_the_file_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_a_variable_that_is_nearly_a_setting_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="ORCHESTRATOR_DATABASE_ULR: is no setting; did you mean ORCHESTRATOR_DATA"):
+    with pytest.raises(InvalidInput, match="ORCHESTRATOR_DATABASE_ULR: is no setting .did you mean ORCHESTRATOR_DATA"):
         read(tmp_path, SITE, ORCHESTRATOR_DATABASE_ULR="x")
 
 

@@ -61,8 +61,10 @@ class Document:
         return self.values[where]
 
     def place_of_key(self, where: Where) -> Place:
-        """Return where the key of a value stands, or the value itself where it has none."""
-        return self.keys.get(where) or self.place(where)
+        """Return where the key of a value stands; of one that is not there, the nearest key around it."""
+        while where and where not in self.keys:
+            where = where[:-1]
+        return self.keys.get(where) or self.values[()]
 
 
 def read_document(file: Path) -> Document:

@@ -38,14 +38,19 @@ def found_by(
             if _is_unknown((*where[:-1], *context["against"]), unknown):
                 continue
             where = (*where, *context["at"])
-        if _is_unknown(where, unknown):
+        if _is_unknown(where, unknown) or (detail["type"] == "value_error" and _lacks_a_part(where, unknown)):
             continue
-        place = document.place_of_key(where) if detail["type"] == "extra_forbidden" else document.place(where)
+        at_key = detail["type"] == "extra_forbidden" or where not in document.values
+        place = document.place_of_key(where) if at_key else document.place(where)
         yield place.mistake(_sentence(where, detail, model, top))
 
 
 def _is_unknown(where: Where, unknown: Collection[Where]) -> bool:
     return any(where[: len(path)] == path for path in unknown)
+
+
+def _lacks_a_part(where: Where, unknown: Collection[Where]) -> bool:
+    return any(path[: len(where)] == where for path in unknown)
 
 
 def _sentence(where: Where, detail: ErrorDetails, model: type[BaseModel], top: Where) -> str:

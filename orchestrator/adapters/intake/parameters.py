@@ -97,8 +97,13 @@ class Given:
     mistakes: tuple[Mistake, ...]
 
 
-def check_given(declared: Mapping[str, Parameter], given: Mapping[str, Plain], request: Document) -> Given:
+def check_given(declared: Mapping[str, Parameter], request: Document) -> Given:
     """Compare what a request gives under ``parameters:`` with what its template declares."""
+    given = request.value.get("parameters") if isinstance(request.value, dict) else None
+    if given is None:
+        given = {}
+    if not isinstance(given, dict):
+        return Given(values={}, broken=frozenset(declared), mistakes=())
     fitting: dict[str, Plain] = {}
     mistakes: list[Mistake] = []
     broken = set()

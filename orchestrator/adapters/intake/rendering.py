@@ -28,7 +28,7 @@ class Rendering:
         self._values: Mapping[str, Plain] = {**defaults, **given.values}
         self._size = 0
         self._places: dict[Where, Place] = {}
-        self._keys: dict[Where, Place] = {}
+        self._keys: dict[Where, Place] = {(): template.document.place_of_key(("change",))}
         self.unknown: set[Where] = set()
         self.mistakes: list[Mistake] = []
 

@@ -112,10 +112,10 @@ def zone(value: object) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a half-sentence that suggests the known name most like this one, or an empty text."""
+    """Return a remark that suggests the known name most like this one, or an empty text."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = get_close_matches(name[:80].casefold(), by_folded, n=1)
-    return f"; did you mean {by_folded[close[0]]!r}?" if close else ""
+    return f" (did you mean {by_folded[close[0]]!r}?)" if close else ""
 
 
 def named(value: object) -> str:

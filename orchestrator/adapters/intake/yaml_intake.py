@@ -85,7 +85,7 @@ class YamlIntake:
         template = self._template(request, mistakes)
         if template is None:
             raise _all(request, mistakes)
-        given = check_given(template.parameters, _parameters(request), request)
+        given = check_given(template.parameters, request)
         mistakes += given.mistakes
         rendering = Rendering(template, given, request)
         change = rendering.document()
@@ -125,11 +125,6 @@ class _Source:
     template: str
     reference: str
     parameters: Mapping[str, Plain]
-
-
-def _parameters(request: Document) -> Mapping[str, Plain]:
-    given = request.value.get("parameters") if isinstance(request.value, dict) else None
-    return given if isinstance(given, dict) else {}
 
 
 def _unknown_template(name: str, known: tuple[str, ...]) -> str:
