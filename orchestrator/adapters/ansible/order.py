@@ -1,0 +1,78 @@
+"""Write down what is to be run, once and for all, before anything of it begins."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.adapters.ansible.jobdir import JobDir
+from orchestrator.domain.canonical import Plain, digest
+from orchestrator.domain.job import Job
+from orchestrator.errors import Refused, Unavailable
+
+PLAYBOOK_PROGRAM = "ansible-playbook"
+
+
+def place(folder: JobDir, job: Job, root: Path, forks: int) -> None:
+    """Put the order and the generated inventory into the job's folder, or find them there already.
+
+    Raises Refused where the id stands for another job, and Unavailable where the content or Ansible is missing.
+    """
+    asked = digest(job)
+    known = folder.read(folder.order)
+    if known:
+        if known.get("digest") != asked:
+            raise Refused(f"job {job.id} was asked for before, as something else: see {folder.order}. Use a new id.")
+        return
+    playbook = _checked(job, root)
+    folder.create()
+    folder.write(folder.inventory, _inventory(job))
+    order = {
+        "id": job.id,
+        "digest": asked,
+        "change": job.change,
+        "playbook": str(playbook),
+        "environment": job.environment.value,
+        "content": job.content,
+        "content_root": str(root),
+        "hosts": [host.host for host in job.hosts],
+        "timeout": job.timeout,
+        "forks": forks,
+    }
+    folder.write(folder.order, order)
+
+
+def search_path(given: str) -> str:
+    """Return a PATH with the commands of this installation in front: a console script's own folder is rarely in it."""
+    return os.pathsep.join(filter(None, (str(Path(sys.executable).parent), given or os.defpath)))
+
+
+def _checked(job: Job, root: Path) -> Path:
+    playbook = next((p for p in (root / "playbooks" / job.playbook, root / job.playbook) if p.is_file()), None)
+    if playbook is None or root.resolve() not in playbook.resolve().parents:
+        raise Unavailable(f"job {job.id} asks for {job.playbook}, which is not among the playbooks of {root}.")
+    for needed in (root / "ansible.cfg", root / "inventories" / job.environment.value):
+        if not needed.exists():
+            raise Unavailable(f"job {job.id} needs {needed}, which is not there: freeze the content again.")
+    if not shutil.which(PLAYBOOK_PROGRAM, path=search_path(os.environ.get("PATH", ""))):
+        raise Unavailable(f"{PLAYBOOK_PROGRAM} is not installed beside {sys.executable} nor in PATH: install ansible.")
+    return playbook
+
+
+def _inventory(job: Job) -> dict[str, object]:
+    hosts = {host.host: {"patch_job": _literal(host.patch_job)} for host in job.hosts}
+    return {"patch_batch": {"hosts": hosts}}
+
+
+def _literal(value: Mapping[str, Plain] | Plain) -> object:
+    """Return a value in which Ansible evaluates nothing: names and versions come from the hosts themselves."""
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value} if any(mark in value for mark in ("{{", "{%", "{#")) else value
+    if isinstance(value, Mapping):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_literal(item) for item in value]
+    return value

@@ -1,0 +1,177 @@
+"""Run playbooks under a supervisor that outlives its caller: each job at most once, whoever waits for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock, Thread
+
+from orchestrator.adapters.ansible.jobdir import JobDir
+from orchestrator.adapters.ansible.leftovers import settle
+from orchestrator.adapters.ansible.order import place, search_path
+from orchestrator.adapters.ansible.outcome import read_result
+from orchestrator.adapters.ansible.redaction import Redactor
+from orchestrator.adapters.ansible.vault import harvest
+from orchestrator.domain.inventory import Secret
+from orchestrator.domain.job import Job, JobResult
+from orchestrator.errors import InvalidInput, Unavailable
+
+POLL = 0.05
+ATTEMPTS = 3
+"""How often a supervisor is started for a job that none has begun; more often would hide what is wrong."""
+
+#: What programs need to work at all. The rest of the caller's environment, its secrets included, stays with the caller.
+_INHERITED = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SSH_AUTH_SOCK", "TMPDIR", "TZ", "USER")
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
+_PACKAGES = Path(__file__).parents[3]
+
+
+class SupervisedRunner:
+    """The ``PlaybookRunner`` of the product. One object serves many threads.
+
+    ``content_root`` gives the frozen content for a digest; ``environment`` is added to a small set of inherited
+    variables; ``secrets`` are masked in everything that is written, besides the vault password and vaulted values.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: Path,
+        content_root: Callable[[str], Path],
+        forks: int = 20,
+        environment: Mapping[str, str] | None = None,
+        vault_password: Secret | None = None,
+        secrets: Sequence[Secret] = (),
+    ) -> None:
+        self._jobs = jobs.absolute()
+        self._content_root = content_root
+        self._forks = forks
+        self._environment = dict(environment or {})
+        self._vault_password = vault_password or Secret("")
+        self._secrets = tuple(secrets)
+        self._harvests: dict[str, frozenset[str]] = {}
+        self._harvesting = Lock()
+
+    def run(self, job: Job, *, on_wait: Callable[[], None] | None = None) -> JobResult:
+        """Run the job at most once for its id and wait for the result, whoever started it.
+
+        Raises Unavailable, with nothing begun, where Ansible or the content is missing, and Refused where the id was
+        used for something else.
+        """
+        folder = self._folder(job.id)
+        if not folder.result.exists():
+            place(folder, job, self._content_root(job.content), self._forks)
+        result = self._wait(folder, on_wait, job.content)
+        if result is None:
+            raise Unavailable(f"job {job.id} could not be begun in {folder.path}.")
+        return result
+
+    def result(self, job_id: str) -> JobResult | None:
+        """Return what came of a job that was once started, or None; wait for it while it runs.
+
+        Waiting is the only truthful answer then: None would read as "never started". ``is_running`` does not wait.
+        """
+        return self._wait(self._folder(job_id), None, None)
+
+    def is_running(self, job_id: str) -> bool:
+        """Tell whether somebody carries the job now."""
+        folder = self._folder(job_id)
+        return folder.path.exists() and not folder.result.exists() and folder.is_carried()
+
+    def stop(self, job_id: str) -> None:
+        """Ask the job to end: no further task begins; what the hosts are doing goes on. One not begun never begins."""
+        folder = self._folder(job_id)
+        folder.create()
+        folder.write(folder.stop, {"by": os.getpid()})
+
+    def _wait(self, folder: JobDir, on_wait: Callable[[], None] | None, content: str | None) -> JobResult | None:
+        """Wait for the result; start supervisors for it only where ``content`` is given."""
+        pulse = _Pulse(on_wait)
+        carrier: Thread | None = None
+        attempts = 0
+        while not folder.result.exists():
+            if not folder.path.exists():
+                return None
+            if folder.is_carried() or (carrier and carrier.is_alive()):
+                pulse.beat()
+            elif folder.started.exists():
+                settle(folder, self._redactor, pulse.beat)
+            elif content is None:
+                return None
+            elif attempts < ATTEMPTS:
+                attempts += 1
+                carrier = self._start(folder, content)
+            else:
+                raise Unavailable(_why_no_supervisor(folder))
+        if carrier:
+            carrier.join(timeout=5)
+        return read_result(folder)
+
+    def _start(self, folder: JobDir, content: str) -> Thread:
+        """Start a supervisor in a session of its own, and a thread that collects it when it ends."""
+        secrets = {"vault_password": self._vault_password.reveal(), "redact": sorted(self._texts(content))}
+        trouble = os.open(folder.trouble, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator.adapters.ansible.supervisor", str(folder.path)],
+                cwd=_PACKAGES,
+                env=self._variables(),
+                stdin=subprocess.PIPE,
+                stdout=trouble,
+                stderr=trouble,
+                start_new_session=True,
+            )
+        finally:
+            os.close(trouble)
+        assert child.stdin
+        with suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(json.dumps(secrets).encode())
+        collector = Thread(target=child.wait, name=f"supervisor of {folder.path.name}", daemon=True)
+        collector.start()
+        return collector
+
+    def _variables(self) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        given = {"HOME": str(Path.home()), "LANG": "C.UTF-8", **inherited, **self._environment}
+        return {**given, "PATH": search_path(given.get("PATH", ""))}
+
+    def _redactor(self, content: str) -> Redactor:
+        return Redactor([*self._texts(content), self._vault_password.reveal()])
+
+    def _texts(self, content: str) -> frozenset[str]:
+        with self._harvesting:
+            if content not in self._harvests:
+                self._harvests[content] = harvest(self._content_root(content), self._vault_password)
+            return self._harvests[content] | {secret.reveal() for secret in self._secrets}
+
+    def _folder(self, job_id: str) -> JobDir:
+        if not _SAFE_ID.fullmatch(job_id):
+            raise InvalidInput(f"{job_id!r} cannot be the id of a job: use letters, digits, dots, dashes, underscores.")
+        return JobDir(self._jobs / job_id)
+
+
+class _Pulse:
+    """Lets time pass while waiting, and calls somebody about once a second."""
+
+    def __init__(self, call: Callable[[], None] | None) -> None:
+        self._call = call
+        self._next = time.monotonic() + 1
+
+    def beat(self) -> None:
+        time.sleep(POLL)
+        if self._call and time.monotonic() >= self._next:
+            self._next = time.monotonic() + 1
+            self._call()
+
+
+def _why_no_supervisor(folder: JobDir) -> str:
+    said = folder.trouble.read_text(errors="replace").strip() if folder.trouble.exists() else ""
+    last = said.splitlines()[-1] if said else "it said nothing"
+    return f"job {folder.path.name} was not begun: its supervisor ended {ATTEMPTS} times without taking it ({last})."

@@ -1,0 +1,167 @@
+"""Carry one job to its end, whatever becomes of those who wait for it: ``python -m … JOBDIR``, secrets on stdin.
+
+Nothing heavy is imported here, and ansible-runner only once the job is ours: a start is time in the window.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.adapters.ansible.brake import Brake
+from orchestrator.adapters.ansible.jobdir import MARKER, JobDir, boot_id
+from orchestrator.adapters.ansible.recorder import Recorder
+from orchestrator.adapters.ansible.redaction import Redactor
+from orchestrator.adapters.ansible.tally import first_lines
+from orchestrator.adapters.ansible.verdict import (
+    DIED,
+    FINISHED,
+    NOT_STARTED,
+    STOPPED,
+    TIMED_OUT,
+    Verdict,
+    in_words,
+    now,
+    texts,
+    write_result,
+)
+
+if TYPE_CHECKING:
+    from ansible_runner import Runner
+
+HOST_KEYS = "ANSIBLE_HOST_KEY_CHECKING"
+
+
+def main() -> int:
+    """Carry the job in the folder that the first argument names; do nothing where somebody else does or did."""
+    job = JobDir(Path(sys.argv[1]).absolute())
+    secrets = json.loads(sys.stdin.buffer.read())
+    _let_go_of_the_caller()
+    with job.held() as free:
+        if not free or job.started.exists():
+            return 0
+        scratch = _scratch(job)
+        facts = {"pid": os.getpid(), "boot_id": boot_id(), "at": now(), "scratch": str(scratch)}
+        try:
+            if job.begin(facts):
+                _carry(job, scratch, secrets)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    if job.trouble.exists() and not job.trouble.stat().st_size:
+        job.trouble.unlink()
+    return 0
+
+
+def _carry(job: JobDir, scratch: Path, secrets: dict[str, object]) -> None:
+    order = job.read(job.order)
+    password = str(secrets.get("vault_password") or "")
+    redactor = Redactor([*texts(secrets.get("redact")), password])
+    recorder = Recorder(job, redactor)
+    brake = Brake(job, texts(order.get("hosts")))
+    signal.signal(signal.SIGTERM, lambda *_: brake.ask())
+    settings = _settings(job, order, scratch, _in_memory(password) if password else "")
+    write_result(job, recorder, redactor, _run(settings, recorder, brake))
+
+
+def _run(settings: dict[str, object], recorder: Recorder, brake: Brake) -> Verdict:
+    if brake.is_asked:
+        return Verdict(NOT_STARTED, None, "The job was stopped before it began.")
+    try:
+        runner = _runner(settings, recorder, brake)
+    except Exception as error:
+        return Verdict(NOT_STARTED, None, f"ansible-runner could not begin the job: {in_words(error)}")
+    try:
+        runner.run()
+    except Exception as error:
+        brake.end_ansible()
+        return Verdict(DIED, None, f"ansible-runner failed in the middle of the job: {in_words(error)}")
+    if runner.canceled:
+        return Verdict(STOPPED, None, "The job was stopped, as asked." + _still_at_work(brake))
+    if runner.timed_out:
+        told = f"Ansible was ended at the time limit of {settings['timeout']} s."
+        return Verdict(TIMED_OUT, None, told + _still_at_work(brake))
+    return Verdict(FINISHED, runner.rc, "" if recorder.tally.is_complete else _why_incomplete(runner.rc, recorder))
+
+
+def _runner(settings: dict[str, object], recorder: Recorder, brake: Brake) -> Runner:
+    from ansible_runner import Runner, RunnerConfig
+
+    config = RunnerConfig(**settings)
+    config.prepare()
+    config.suppress_output_file = True
+    config.pexpect_timeout = 0.5
+    if HOST_KEYS not in os.environ:
+        # ansible-runner turns the check of host keys off unless told otherwise; here ansible.cfg decides.
+        del config.env[HOST_KEYS]
+
+    def handle(event: dict[str, object]) -> bool:
+        brake.watch(event)
+        recorder.record(event)
+        return False
+
+    return Runner(config, event_handler=handle, cancel_callback=brake.is_due)
+
+
+def _settings(job: JobDir, order: dict[str, object], scratch: Path, password_file: str) -> dict[str, object]:
+    root = Path(str(order["content_root"]))
+    variables = {MARKER: str(job.path), "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    if password_file:
+        variables["ANSIBLE_VAULT_PASSWORD_FILE"] = password_file
+    return {
+        "private_data_dir": str(job.path),
+        "artifact_dir": str(scratch),
+        "ident": "run",
+        "project_dir": str(root),
+        "playbook": str(order["playbook"]),
+        "inventory": [str(root / "inventories" / str(order["environment"])), str(job.inventory)],
+        # A play for other hosts than the batch would touch hosts that nobody has leased.
+        "limit": "patch_batch,localhost",
+        "forks": order["forks"],
+        "timeout": order["timeout"],
+        "envvars": variables,
+        # Facts stay in memory, unless ansible.cfg says otherwise; ansible-runner would write them down.
+        "fact_cache_type": "",
+        "quiet": True,
+        "suppress_env_files": True,
+    }
+
+
+def _in_memory(secret: str) -> str:
+    """Return a path under which this user's processes can read the secret while this one lives; no disk has it."""
+    descriptor = os.memfd_create("vault-password")
+    os.write(descriptor, secret.encode())
+    # Ansible runs a password file that is executable, which memory files are at first.
+    os.fchmod(descriptor, 0o400)
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def _scratch(job: JobDir) -> Path:
+    """Make the folder where ansible-runner passes unmasked events on: in memory, where the machine has that."""
+    in_memory = Path("/dev", "shm")
+    return Path(tempfile.mkdtemp(prefix="orchestrator-", dir=in_memory if os.access(in_memory, os.W_OK) else job.path))
+
+
+def _let_go_of_the_caller() -> None:
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
+    os.chdir("/")
+
+
+def _still_at_work(brake: Brake) -> str:
+    hosts = ", ".join(brake.at_work)
+    return f" Still at work then, to be asked what became of it: {hosts}." if hosts else ""
+
+
+def _why_incomplete(rc: int | None, recorder: Recorder) -> str:
+    return first_lines(f"ansible-playbook ended with {rc} before the end of the playbook.\n{recorder.saying()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
