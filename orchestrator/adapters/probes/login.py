@@ -1,0 +1,96 @@
+"""Logging in to a host the way ssh does: key file or agent and usual files first, then the password."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import paramiko
+from paramiko.pkey import PublicBlob
+
+from orchestrator.adapters.probes.stages import Deadline, StageFailed
+from orchestrator.domain.inventory import Connection
+from orchestrator.domain.probe import Stage
+
+#: OpenSSH allows six attempts by default (MaxAuthTries): some are left for the key files and the password.
+_AGENT_KEYS_TRIED = 3
+_DEFAULT_FILES = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+
+def log_in(transport: paramiko.Transport, connection: Connection, deadline: Deadline) -> None:
+    """Authenticate. Raises StageFailed, telling what was offered (never a secret)."""
+    user = connection.user or getpass.getuser()
+    transport.auth_timeout = deadline.left
+    offered = []
+    agent = paramiko.Agent()
+    try:
+        for label, attempt in _attempts(transport, user, connection, agent.get_keys()):
+            offered.append(label)
+            if attempt is not None and _is_let_in(transport, attempt):
+                return
+            if not transport.is_active():
+                break
+    finally:
+        agent.close()
+    if deadline.is_over:
+        raise StageFailed(Stage.AUTHENTICATE, f"logging in did not end within {deadline}")
+    what = ", ".join(offered) or "nothing, since there is no key file, no key in the ssh-agent and no password"
+    raise StageFailed(Stage.AUTHENTICATE, f"{user} was not let in; offered was {what}")
+
+
+#: What is offered, in words, and the attempt itself (None where the key cannot be used at all).
+_Attempt = tuple[str, Callable[[], object] | None]
+
+
+def _attempts(
+    transport: paramiko.Transport, user: str, connection: Connection, agent_keys: tuple[paramiko.AgentKey, ...]
+) -> Iterator[_Attempt]:
+    for label, key in _keys(connection, agent_keys):
+        yield label, partial(transport.auth_publickey, user, key) if key is not None else None
+    if connection.password:
+        yield "the password", partial(transport.auth_password, user, connection.password.reveal())
+
+
+def _keys(
+    connection: Connection, agent_keys: tuple[paramiko.AgentKey, ...]
+) -> Iterator[tuple[str, paramiko.PKey | None]]:
+    if connection.key_file:
+        yield _key_of(Path(connection.key_file).expanduser(), agent_keys)
+        return
+    for key in agent_keys[:_AGENT_KEYS_TRIED]:
+        yield f"the agent's key {key.fingerprint}", key
+    for name in _DEFAULT_FILES:
+        file = Path("~/.ssh").expanduser() / name
+        if file.exists():
+            yield _key_of(file, ())
+
+
+def _key_of(file: Path, agent_keys: tuple[paramiko.AgentKey, ...]) -> tuple[str, paramiko.PKey | None]:
+    """Return the key in the file, or the agent's where the file is locked or holds the public half."""
+    if held := _held_by_agent(file, agent_keys):
+        return f"the agent's key for {file}", held
+    try:
+        return str(file), paramiko.PKey.from_path(file)
+    except OSError as error:
+        return f"{file} (which cannot be read: {error.strerror})", None
+    except Exception:  # the key formats raise whatever they like
+        return f"{file} (no usable private key; one with a passphrase has to be in the agent: ssh-add {file})", None
+
+
+def _held_by_agent(file: Path, agent_keys: tuple[paramiko.AgentKey, ...]) -> paramiko.AgentKey | None:
+    public = file if file.suffix == ".pub" else file.with_name(f"{file.name}.pub")
+    try:
+        blob = PublicBlob.from_file(str(public)).key_blob if agent_keys else b""
+    except Exception:  # a damaged public file only means that the agent is not asked
+        return None
+    return next((key for key in agent_keys if key.asbytes() == blob), None)
+
+
+def _is_let_in(transport: paramiko.Transport, attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except Exception:  # paramiko hands on whatever its thread caught; the next attempt may pass
+        return False
+    return transport.is_authenticated()
