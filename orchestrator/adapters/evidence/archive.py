@@ -94,16 +94,21 @@ def header(name: str, size: int) -> bytes:
     if not is_name(name) or not 0 <= size <= _LARGEST:
         raise ValueError(f"a bundle has no room for {name!r} of {size} bytes")
     folder, _, base = name.rpartition("/") if len(name) > 100 else ("", "", name)
+    nothing = b"0000000\x00"
     block = b"".join(
         (
-            base.encode().ljust(100, b"\0"),
-            b"0000644\00000000\00000000\0",
-            b"%011o\000000000000\0" % size,
+            base.encode().ljust(100, b"\x00"),
+            b"0000644\x00",
+            nothing,
+            nothing,
+            b"%011o\x00" % size,
+            b"%011o\x00" % 0,
             b" " * 8,
-            b"0".ljust(101, b"\0"),
-            b"ustar\x0000".ljust(72, b"\0"),
-            b"0000000\00000000\0",
-            folder.encode().ljust(155, b"\0"),
+            b"0".ljust(101, b"\x00"),
+            b"ustar\x0000".ljust(72, b"\x00"),
+            nothing,
+            nothing,
+            folder.encode().ljust(155, b"\x00"),
             bytes(12),
         )
     )
