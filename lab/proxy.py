@@ -7,6 +7,7 @@ indexes are asked for again after some minutes, and served as they were where th
 
 import contextlib
 import email.utils
+import filecmp
 import functools
 import http
 import http.client
@@ -79,6 +80,10 @@ class Cache:
         if expected and part.stat().st_size != int(expected):
             part.unlink()
             raise urllib.error.URLError("the mirror broke off")
+        if kept.is_file() and filecmp.cmp(part, kept, shallow=False):
+            # A mirror may tell no date: what has not changed keeps the one that the hosts know.
+            part.unlink()
+            return
         changed = email.utils.parsedate_to_datetime(answer.headers.get("Last-Modified", email.utils.formatdate()))
         os.utime(part, (changed.timestamp(), changed.timestamp()))
         part.rename(kept)
