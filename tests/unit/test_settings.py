@@ -193,7 +193,7 @@ def test_a_secret_written_into_the_file_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_a_variable_that_is_nearly_a_setting_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="ORCHESTRATOR_DATABASE_ULR: is no setting .did you mean ORCHESTRATOR_DATA"):
+    with pytest.raises(InvalidInput, match="ORCHESTRATOR_DATABASE_ULR: is no setting"):
         read(tmp_path, SITE, ORCHESTRATOR_DATABASE_ULR="x")
 
 

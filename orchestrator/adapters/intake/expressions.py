@@ -18,6 +18,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from orchestrator.domain.canonical import Plain
 
 LONGEST_SOURCE = 4096
+MOST_PARTS = 150
 LARGEST_RESULT = 64 * 1024
 
 _ALLOWED: tuple[type[nodes.Node], ...] = (
@@ -76,7 +77,9 @@ def parse(source: str) -> Expression | None:
         tree = _ENVIRONMENT.parse(source.strip())
     except (TemplateSyntaxError, RecursionError) as error:
         raise CannotRender(f"this is not an expression: {error}") from error
-    for node in _walk(tree.body):
+    for count, node in enumerate(_walk(tree.body), start=1):
+        if count > MOST_PARTS:
+            raise CannotRender(f"an expression may not have more than {MOST_PARTS} parts")
         _check(node)
     names = dict.fromkeys(node.name for node in tree.find_all(nodes.Name))
     return Expression(source=source, names=tuple(names), tree=tree)

@@ -106,7 +106,7 @@ IN_THE_REQUEST = {
     "template unknown": (
         "template: pacth\n",
         "1:11",
-        "there is no template 'pacth'; did you mean 'patch'?); there are",
+        "there is no template 'pacth' (did you mean 'patch'?); there are",
     ),
     "template outside": ("template: ../patch\n", "1:11", "there is no template '../patch'"),
     "key unknown": ("tempalte: patch\n" + REQUEST, "1:1", "the key 'tempalte' is unknown (did you mean 'template'?"),
@@ -119,7 +119,7 @@ IN_THE_REQUEST = {
     ),
     "parameter missing": (
         "template: patch\nparameters: {}\n",
-        "2:13",
+        "2:1",
         "the parameter 'production' (string) is missing",
     ),
     "parameter nothing": ("template: patch\nparameters:\n  production:\n", "3:3", "'production' (string) is missing"),
