@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,20 +25,31 @@ def log_in(transport: paramiko.Transport, connection: Connection, deadline: Dead
     user = connection.user or getpass.getuser()
     transport.auth_timeout = deadline.left
     offered = []
-    agent = paramiko.Agent()
-    try:
-        for label, attempt in _attempts(transport, user, connection, agent.get_keys()):
+    with _agent_keys() as agent_keys:
+        for label, attempt in _attempts(transport, user, connection, agent_keys):
             offered.append(label)
             if attempt is not None and _is_let_in(transport, attempt):
                 return
             if not transport.is_active():
                 break
-    finally:
-        agent.close()
     if deadline.is_over:
         raise StageFailed(Stage.AUTHENTICATE, f"logging in did not end within {deadline}")
     what = ", ".join(offered) or "nothing, since there is no key file, no key in the ssh-agent and no password"
     raise StageFailed(Stage.AUTHENTICATE, f"{user} was not let in; offered was {what}")
+
+
+@contextmanager
+def _agent_keys() -> Iterator[tuple[paramiko.AgentKey, ...]]:
+    """Yield the keys that the ssh-agent holds; they sign only as long as it is connected."""
+    try:
+        agent = paramiko.Agent()
+    except (paramiko.SSHException, OSError):
+        yield ()
+        return
+    try:
+        yield agent.get_keys()
+    finally:
+        agent.close()
 
 
 #: What is offered, in words, and the attempt itself (None where the key cannot be used at all).

@@ -5,7 +5,6 @@ Unlike Ansible's ssh it reads no ``~/.ssh/config``: it goes where the inventory'
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 import threading
@@ -116,21 +115,22 @@ def _connected(connection: Connection, deadline: Deadline) -> socket.socket:
         raise StageFailed(Stage.CONNECT, f"the name {address} does not resolve: {error.strerror}") from error
     except TimeoutError as error:
         raise StageFailed(Stage.CONNECT, f"no answer from {address} port {port} within {deadline}") from error
-    except OSError as error:
-        reason = "connection refused" if error.errno == errno.ECONNREFUSED else error.strerror or str(error)
+    except (OSError, ValueError, OverflowError) as error:
+        refused = isinstance(error, ConnectionRefusedError)
+        reason = "connection refused" if refused else getattr(error, "strerror", None) or str(error)
         raise StageFailed(Stage.CONNECT, f"{address} port {port}: {reason}") from error
 
 
 def _resolved(address: str, port: int, deadline: Deadline) -> tuple[str, int]:
     """Return the numeric address. A name server that is silent has no time-out of its own, hence the thread."""
     found: list[tuple[str, int]] = []
-    failed: list[OSError] = []
+    failed: list[Exception] = []
 
     def resolve() -> None:
         try:
             entry = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
             found.append((str(entry[4][0]), port))
-        except OSError as error:
+        except Exception as error:  # a name that no resolver would take raises UnicodeError or OverflowError
             failed.append(error)
 
     thread = threading.Thread(target=resolve, daemon=True)

@@ -57,6 +57,11 @@ class SshProbe:
         except StageFailed as failed:
             detail = _without_secrets(failed.detail, host.connection)
             report = ProbeReport(host=host.name, failed_at=failed.stage, detail=detail)
+        except Exception as error:
+            # Whatever one odd host sets off here, the look at all the others stands.
+            _LOG.exception("probe of %s failed", host.name)
+            detail = _without_secrets(f"the probe itself failed: {type(error).__name__}: {error}", host.connection)
+            report = ProbeReport(host=host.name, failed_at=Stage.CONNECT, detail=detail)
         report = replace(report, milliseconds=round((time.monotonic() - began) * 1000))
         _LOG.debug("probe of %s: %s in %s ms", host.name, report.failed_at or "fit", report.milliseconds)
         return report
