@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.domain.inventory import Secret
@@ -23,14 +22,18 @@ class Database:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandProvider:
-    """A rollback provider made of command lines, ``[rollback.NAME]``; its words are the adapter's to fill in."""
+    """A rollback provider made of command lines, ``[rollback.NAME]``; its words are the adapter's to fill in.
+
+    ``exists`` is empty where the tool cannot tell whether a snapshot is there; ``timeout`` is in seconds.
+    """
 
     name: str
     take: tuple[str, ...]
     restore: tuple[str, ...]
     release: tuple[str, ...]
+    exists: tuple[str, ...] = ()
     rollback_class: RollbackClass = RollbackClass.EXACT
-    timeout: timedelta = timedelta(minutes=10)
+    timeout: int = 600
     parallel: int = 4
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -140,8 +139,9 @@ def _provider(table: Table) -> CommandProvider:
         take=table.words("take", required=True),
         restore=table.words("restore", required=True),
         release=table.words("release", required=True),
+        exists=table.words("exists"),
         rollback_class=RollbackClass(table.choice("class", tuple(RollbackClass), RollbackClass.EXACT)),
-        timeout=table.duration("timeout", timedelta(minutes=10)),
+        timeout=table.seconds("timeout", 600),
         parallel=table.number("parallel", 4, 100),
     )
     table.refuse_the_rest()

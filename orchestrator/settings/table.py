@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
@@ -18,7 +17,7 @@ Keys: TypeAlias = tuple[str, ...]
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*([A-Za-z0-9_."'-]+)\s*=""")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Reading:
@@ -135,8 +134,8 @@ class Table:
             return default
         return found
 
-    def duration(self, key: str, default: timedelta) -> timedelta:
-        """Return a duration such as 10m."""
+    def seconds(self, key: str, default: int) -> int:
+        """Return the seconds of a duration such as 10m."""
         found = self._take(key)
         if found is None:
             return default
@@ -144,7 +143,7 @@ class Table:
         if match is None:
             self.wrong(key, 'has to be a duration with its unit, such as "90s", "10m" or "2h"')
             return default
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        return int(match[1]) * _UNITS[match[2]]
 
     def words(self, key: str, *, required: bool = False) -> tuple[str, ...]:
         """Return a list of texts."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -79,7 +78,7 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert provider.take == ("lab", "snapshot", "{host}")
     assert (provider.rollback_class, provider.timeout, provider.parallel) == (
         RollbackClass.EXACT,
-        timedelta(seconds=90),
+        90,
         2,
     )
     mail = settings.notify["mail"]
