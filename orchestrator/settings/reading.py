@@ -16,6 +16,7 @@ from orchestrator.settings.table import Reading, Table, nearest
 
 FILE = "orchestrator.toml"
 PREFIX = "ORCHESTRATOR_"
+SIGNING_KEY = "signing-key.pem"
 
 _NUMBERS = {("ansible", "forks"), ("limits", "jobs")}
 #: The settings that a variable may override: each is ORCHESTRATOR_, its table, and its key.
@@ -97,7 +98,7 @@ def _settings(top: Table, site: Path, environ: Mapping[str, str]) -> Settings:
         rollback={part.key: _provider(part) for part in top.table("rollback").tables()},
         notify={part.key: _notifier(part) for part in top.table("notify").tables()},
         checkpoint_file=evidence.path("checkpoint_file"),
-        signing_key=evidence.path("key", outside=True) or state / "evidence-key.pem",
+        signing_key=_signing_key(evidence, state),
         jobs=limits.number("jobs", 4, 64),
     )
     for table in (paths, database, ansible, evidence, limits, top.table("site"), top):
@@ -129,6 +130,13 @@ def _url(table: Table, state: Path) -> str:
     elif parts.scheme == "sqlite" and (parts.netloc or not parts.path.startswith("//")):
         table.wrong("url", "names no absolute path; write sqlite:////PATH (four slashes)")
     return url
+
+
+def _signing_key(table: Table, state: Path) -> Path:
+    key = table.path("key", outside=True) or state / SIGNING_KEY
+    if key.name != SIGNING_KEY:
+        table.wrong("key", f"has to be called {SIGNING_KEY}; its history and its successor lie beside it")
+    return key
 
 
 def _provider(table: Table) -> CommandProvider:

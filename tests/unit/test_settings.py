@@ -46,7 +46,7 @@ password = {env = "MAIL_PASSWORD"}
 
 [evidence]
 checkpoint_file = "/var/log/patch-checkpoints"
-key = "/srv/keys/evidence.pem"
+key = "/srv/keys/signing-key.pem"
 
 [limits]
 jobs = 2
@@ -85,7 +85,7 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert (mail.kind, mail.events, mail.options) == ("apprise", ("closed", "paused"), {"to": "night@example.org"})
     assert mail.secrets["password"].target == ("MAIL_PASSWORD",)
     assert settings.checkpoint_file == Path("/var/log/patch-checkpoints")
-    assert settings.signing_key == Path("/srv/keys/evidence.pem")
+    assert settings.signing_key == Path("/srv/keys/signing-key.pem")
 
 
 def test_a_name_is_all_that_a_site_has_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_name_is_all_that_a_site_has_to_set(tmp_path: Path, monkeypatch: pytes
     settings = read(tmp_path, '[site]\nname = "example"\n')
     assert settings.state == Path("/home/somebody/.local/state/patch-orchestrator/example")
     assert settings.database.url == f"sqlite:///{settings.state}/orchestrator.db"
-    assert settings.signing_key.parent == settings.state
+    assert settings.signing_key == settings.state / "signing-key.pem"
 
 
 def test_the_state_of_a_user_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,16 @@ MISTAKES = {
         "rollback.lab.timeout has to be a duration",
     ),
     "state inside the site": (SITE + '[paths]\nstate = "state"\n', 4, "paths.state lies in the site's own folder"),
-    "key inside the site": (SITE + '[evidence]\nkey = "key.pem"\n', 4, "evidence.key lies in the site's own folder"),
+    "key inside the site": (
+        SITE + '[evidence]\nkey = "signing-key.pem"\n',
+        4,
+        "evidence.key lies in the site's own folder",
+    ),
+    "key of another name": (
+        SITE + '[evidence]\nkey = "/srv/x.pem"\n',
+        4,
+        "evidence.key has to be called signing-key.pem",
+    ),
     "an option of a notifier that is a list": (SITE + "[notify.mail]\nto = [1]\n", 4, "notify.mail.to has to be"),
 }
 
