@@ -1,0 +1,398 @@
+"""The playbooks on real Debian hosts: each phase as the orchestrator starts it, with jobs written by hand."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.instance import Lab
+from lab.packages import Package
+
+pytestmark = pytest.mark.lab
+
+ROOT = Path(__file__).resolve().parents[2]
+JOURNAL = "/var/lib/patch-orchestrator/journal.jsonl"
+Job = dict[str, Any]
+Report = dict[str, Any]
+
+
+@dataclass
+class Outcome:
+    """What a phase gave: reports by host and kind, messages of failed tasks, and how many tasks changed something."""
+
+    reports: dict[str, dict[str, Report]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)
+
+    def of(self, kind: str, host: str = "h1") -> Report:
+        return self.reports[host][kind]
+
+
+class Site:
+    """A lab instance with its inventory, and a change that acts on it."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.counter = 0
+        self.kept = folder / "kept"
+        (folder / "site.yml").write_text(lab.inventory())
+
+    def job(self, items: list[dict[str, Any]], **more: Any) -> Job:
+        self.counter += 1
+        token = {"installation": "aaaa", "counter": self.counter}
+        places = {"packages_dir": str(self.kept), "fetch_to": str(self.kept)}
+        return {"change": "CHG-1", "token": token, "items": items, "reboot": "never", **places, **more}
+
+    def phase(self, name: str, items: list[dict[str, Any]], hosts: tuple[str, ...] = ("h1",), **more: Any) -> Outcome:
+        job = self.job(items, **more)
+        done = subprocess.run(
+            self.command(name, dict.fromkeys(hosts, job)),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return read_events(done.stdout + done.stderr)
+
+    def command(self, name: str, jobs: dict[str, Job]) -> list[str]:
+        path = self.folder / f"jobs-{self.counter}.yml"
+        path.write_text(
+            yaml.safe_dump({"patch_batch": {"hosts": {host: {"patch_job": job} for host, job in jobs.items()}}})
+        )
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        return [program, "-i", str(self.folder / "site.yml"), "-i", str(path), str(ROOT / f"playbooks/{name}.yml")]
+
+    def lock(self, *names: str, host: str = "h1") -> list[dict[str, Any]]:
+        """Choose the newest of these packages and what they need, as staging does."""
+        candidates = self.phase("scan", [], (host,)).of("scan", host)["candidates"]
+        items: list[dict[str, Any]] = [one for one in candidates if one["name"] in names]
+        assert sorted(one["name"] for one in items) == sorted(names)
+        locked: list[dict[str, Any]] = self.phase("download", items, (host,)).of("download", host)["items"]
+        self.lab.run(host, ["rm", "-rf", "/var/lib/patch-orchestrator/packages"])
+        return locked
+
+    def shell(self, line: str, host: str = "h1") -> str:
+        return self.lab.run(host, ["sh", "-c", line]).stdout.strip()
+
+    def version(self, name: str, host: str = "h1") -> str:
+        return self.shell(f"dpkg-query -W -f '${{Version}}' {name}", host)
+
+    def journal(self, host: str = "h1") -> list[tuple[str, str, str]]:
+        records = map(json.loads, self.shell(f"cat {JOURNAL}", host).splitlines())
+        return [(one["step"], one["event"], one["outcome"]) for one in records]
+
+
+def environment() -> dict[str, str]:
+    settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
+    return {**os.environ, **settings}
+
+
+def read_events(text: str) -> Outcome:
+    outcome = Outcome()
+    for line in text.splitlines():
+        event = json.loads(line) if line.startswith("{") else {}
+        for host, result in event.get("hosts", {}).items():
+            if result.get("changed"):
+                outcome.changed[host] = outcome.changed.get(host, 0) + 1
+            if event["_event"] in ("v2_runner_on_failed", "v2_runner_on_unreachable"):
+                outcome.failures[host] = str(result.get("msg"))
+            if result.get("report"):
+                outcome.reports.setdefault(host, {})[result["report"]["kind"]] = result["report"]
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    lab = Lab("rolesapt-test")
+    lab.up_many(["h1"])
+    lab.up_many(["h3"], user="patchpw", sudo_password="open sesame")
+    publish(lab, "1.0")
+    for name in ("h1", "h3"):
+        lab.run(name, ["apt-get", "-qq", "update"])
+        lab.install(name, "labtool", "labapp")
+        lab.snapshot(name, "base")
+    yield lab
+    lab.destroy()
+
+
+@pytest.fixture
+def site(lab: Lab, tmp_path: Path) -> Site:
+    for package in lab.repository.published():
+        if package.version != "1.0":
+            lab.repository.withdraw(package.name, package.version)
+    publish(lab, "1.0")
+    lab.restore("h1", "base")
+    return Site(lab, tmp_path)
+
+
+def publish(lab: Lab, version: str, *names: str, **how: Any) -> None:
+    for name in names or ("labtool", "labapp"):
+        lab.repository.publish(Package(name=name, version=version, security=version != "1.0", **how))
+
+
+def test_lock_is_installed_exactly_and_put_back_and_twice_changes_nothing(site: Site) -> None:
+    publish(site.lab, "1.1")
+    lock = site.lock("labtool", "labapp")
+    publish(site.lab, "1.2")  # newer than what was proven
+    site.shell("apt-get -qq update")
+
+    assert site.phase("protect", lock).of("point")["class"] == "package"
+    assert site.phase("protect", lock).changed == {}
+    patched = site.phase("patch", lock)
+    assert [one["to"] for one in patched.of("transaction")["actual"]] == ["1.1", "1.1"]
+    assert patched.of("reboot")["needed"] is False
+    assert patched.of("state")["packages"]["labtool:amd64"] == "1.1"
+    assert site.phase("patch", lock).changed == {}
+
+    restored = site.phase("restore", lock)
+    assert (site.version("labtool"), site.version("labapp")) == ("1.0", "1.0")
+    assert restored.of("transaction")["unexpected"] == []
+    assert site.phase("restore", lock).changed == {}
+    assert ("restore", "restored", "ok") in site.journal()
+
+    assert site.phase("patch", lock).of("state")["packages"]["labapp:amd64"] == "1.1"
+    assert site.phase("release", lock).of("released")["freed"] > 0
+    assert site.phase("release", lock).changed == {}
+    assert "claim.json" not in site.shell("ls /var/lib/patch-orchestrator").split()
+
+
+def test_scan_classifies_and_predicts(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool")
+    lock = site.lock("labtool")
+    scan = site.phase("scan", lock).of("scan")
+    offered = {one["name"]: one for one in scan["candidates"]}
+    assert offered["labtool"]["classification"] == "security"
+    assert offered["labtool"]["origin"].endswith("Patch Lab Security")
+    assert scan["simulation"]["transitions"] == [{"name": "labtool", "arch": "amd64", "from": "1.0", "to": "1.1"}]
+    assert scan["simulation"]["problems"] == []
+
+
+def test_version_that_the_repository_dropped_is_pushed(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool", "labapp")
+    lock = site.lock("labtool", "labapp")
+    site.lab.repository.withdraw("labtool", "1.1")
+
+    assert site.phase("scan", lock).of("scan")["simulation"]["unavailable"] == ["labtool"]
+    assert site.phase("scan", lock).of("scan")["simulation"]["problems"] == []
+    sources = {one["name"]: one["source"] for one in site.phase("protect", lock).of("packages")["items"]}
+    assert sources == {"labtool": "pushed", "labapp": "repository"}
+    site.phase("patch", lock)
+    assert site.version("labtool") == "1.1"
+
+
+def test_old_version_that_nobody_has_any_more_is_repacked(site: Site) -> None:
+    before = site.shell("cat /usr/share/labapp/version; dpkg --verify labapp; md5sum /etc/labapp.conf")
+    publish(site.lab, "1.1", "labapp")
+    lock = site.lock("labapp")
+    site.lab.repository.withdraw("labapp", "1.0")
+    site.shell("apt-get -qq update; apt-get clean")
+
+    point = site.phase("protect", lock).of("point")
+    assert [(one["name"], one["source"]) for one in point["items"]] == [("labapp", "repacked")]
+    site.phase("patch", lock)
+    site.phase("restore", lock)
+    assert site.shell("cat /usr/share/labapp/version; dpkg --verify labapp; md5sum /etc/labapp.conf") == before
+    assert site.shell("systemctl is-active labapp") == "active"
+
+
+def test_failing_installation_is_told_and_put_back(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool", behaviour="postinst-fails")
+    lock = site.lock("labtool")
+    site.phase("protect", lock)
+    failed = site.phase("patch", lock)
+    assert "cannot migrate its data" in failed.failures["h1"] or "labtool" in failed.failures["h1"]
+    assert failed.of("transaction")["actual"] == [{"name": "labtool", "arch": "amd64", "from": "1.0", "to": "1.1"}]
+    assert ("patch", "end", "failed") in site.journal()
+    assert site.phase("verify", lock).of("state")["manager"]["ok"] is False
+
+    site.phase("restore", lock)
+    assert site.version("labtool") == "1.0"
+    assert site.phase("verify", lock).of("state")["manager"] == {"ok": True, "problems": []}
+
+
+def test_package_on_hold_is_refused_before_anything_changes(site: Site) -> None:
+    publish(site.lab, "1.1")
+    lock = site.lock("labtool", "labapp")
+    site.shell("apt-mark hold labapp")
+    refused = site.phase("protect", lock)
+    assert "labapp:amd64 is on hold" in refused.failures["h1"]
+    assert site.version("labtool") == "1.0"
+
+
+def test_excluded_package_is_refused(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool")
+    lock = site.lock("labtool")
+    refused = site.phase("protect", lock, exclude=["lab*"])
+    assert "exclude list" in refused.failures["h1"]
+
+
+def test_new_dependency_comes_with_the_lock_and_goes_with_the_restore(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool", behaviour="new-dependency")
+    lock = site.lock("labtool")
+    assert {(one["name"], one["from_version"]) for one in lock} == {("labtool", "1.0"), ("labtool-extra", "")}
+    site.phase("protect", lock)
+    state = site.phase("patch", lock).of("state")
+    assert "labtool-extra:amd64" in state["auto"]
+    assert "labtool:amd64" not in state["auto"]
+    site.phase("restore", lock)
+    assert site.version("labtool-extra") == ""
+
+
+def test_item_that_is_not_installed_and_not_needed_is_left_alone(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool", "labother")
+    lock = site.lock("labtool")
+    lock.append({**lock[0], "name": "labother", "from_version": "1.0", "filename": "labother_1.1_amd64.deb"})
+    site.phase("protect", lock)
+    site.phase("patch", lock)
+    assert site.version("labtool") == "1.1"
+    assert site.version("labother") == ""
+
+
+def test_configuration_keeps_the_administrators_version(site: Site) -> None:
+    publish(site.lab, "1.1", "labapp", behaviour="conffile")
+    site.shell("echo '# ours' >>/etc/labapp.conf")
+    lock = site.lock("labapp")
+    site.phase("protect", lock)
+    site.phase("patch", lock)
+    assert site.version("labapp") == "1.1"
+    assert site.shell("tail -n 1 /etc/labapp.conf") == "# ours"
+
+
+def test_marks_and_holds_are_as_before(site: Site) -> None:
+    publish(site.lab, "1.1")
+    site.shell("apt-mark auto labtool")
+    lock = site.lock("labtool", "labapp")
+    site.phase("protect", lock)
+    patched = site.phase("patch", lock).of("state")
+    assert "labtool:amd64" in patched["auto"]
+    assert "labapp:amd64" not in patched["auto"]
+    site.shell("apt-mark manual labtool; apt-mark hold labapp")
+    restored = site.phase("restore", lock).of("state")
+    assert "labtool:amd64" in restored["auto"]
+    assert restored["held"] == []
+
+
+def test_older_token_and_foreign_installation_are_refused_until_adopted(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool")
+    lock = site.lock("labtool")
+    site.phase("protect", lock)
+    late = site.phase("patch", lock, token={"installation": "aaaa", "counter": 1})
+    assert late.of("refused")["claim"]["change"] == "CHG-1"
+    foreign = {"installation": "bbbb", "counter": 1}
+    assert "adopt" in site.phase("protect", lock, change="CHG-2", token=foreign).of("refused")["reason"]
+
+    adopt(site, {"change": "CHG-2", "token": foreign})
+    assert site.phase("protect", lock, change="CHG-2", token=foreign).failures == {}
+    assert "another installation" in site.phase("patch", lock).of("refused")["reason"]
+
+
+def test_patch_without_protection_is_refused(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool")
+    assert "protect.yml" in site.phase("patch", site.lock("labtool")).of("refused")["reason"]
+
+
+def test_transaction_that_takes_too_long_goes_on_and_writes_its_end(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool", behaviour="slow", seconds=8)
+    lock = site.lock("labtool")
+    site.phase("protect", lock)
+    given_up = site.phase("patch", lock, timeout=2)
+    assert "goes on" in given_up.failures["h1"]
+    assert "still at work" in site.phase("restore", lock).of("refused")["reason"]
+    wait_for(lambda: ("patch", "end", "ok") in site.journal())
+    assert site.version("labtool") == "1.1"
+
+
+def test_killed_controller_leaves_the_transaction_alone(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool", behaviour="slow", seconds=6)
+    lock = site.lock("labtool")
+    site.phase("protect", lock)
+    command = site.command("patch", {"h1": site.job(lock)})
+    started = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_for(lambda: ("patch", "begin", "") in site.journal())
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    wait_for(lambda: ("patch", "end", "ok") in site.journal())
+    assert site.version("labtool") == "1.1"
+    assert site.phase("patch", lock).failures == {}
+
+
+def test_service_on_a_replaced_library_is_restarted(site: Site) -> None:
+    publish(site.lab, "1.0", "lablib", behaviour="library")
+    site.lab.run("h1", ["apt-get", "-qq", "update"])
+    site.lab.install("h1", "lablib")
+    site.shell("systemctl restart labapp")
+    publish(site.lab, "1.1", "lablib", behaviour="library")
+    lock = site.lock("lablib")
+    site.phase("protect", lock)
+    patched = site.phase("patch", lock)
+    assert patched.of("transaction")["restarted"] == ["labapp.service"]
+    assert patched.of("state")["deleted_libraries"] == []
+
+
+def test_reboot_that_is_required_is_done_and_proved(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool", behaviour="needs-reboot")
+    lock = site.lock("labtool")
+    site.phase("protect", lock)
+    patched = site.phase("patch", lock, reboot="if-required")
+    reboot = patched.of("reboot")
+    assert reboot["done"] is True
+    assert reboot["boot_id_before"] != reboot["boot_id_after"]
+    assert patched.of("state")["reboot_required"] == {"needed": False, "reasons": []}
+    assert site.journal()[-1] == ("reboot", "end", "ok")
+
+
+def test_rival_updaters_are_held_over_a_reboot_and_given_back(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool")
+    lock = site.lock("labtool")
+    assert site.shell("systemctl is-active apt-daily.timer") == "active"
+    site.phase("protect", lock)
+    site.phase("patch", lock, reboot="always")
+    site.shell("systemctl start apt-daily.service")
+    assert site.shell("systemctl show -p ConditionResult --value apt-daily.service") == "no"
+    site.phase("release", lock)
+    assert site.shell("systemctl is-active apt-daily.timer") == "active"
+    assert site.shell("ls /etc/systemd/system | grep -c apt-daily") == "0"
+
+
+def test_full_disk_is_told_before_anything_is_fetched(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool")
+    lock = [{**one, "size": 1 << 50} for one in site.lock("labtool")]
+    assert "Make room" in site.phase("protect", lock).failures["h1"]
+
+
+def test_account_with_a_sudo_password_does_the_same(site: Site) -> None:
+    site.lab.restore("h3", "base")
+    publish(site.lab, "1.1", "labtool")
+    become = {"all": {"vars": {"ansible_become_password": "open sesame"}}}
+    inventory = yaml.safe_load((site.folder / "site.yml").read_text())
+    inventory["all"]["vars"].update(become["all"]["vars"])
+    (site.folder / "site.yml").write_text(yaml.safe_dump(inventory))
+    lock = site.lock("labtool", host="h3")
+    site.lab.repository.withdraw("labtool", "1.1")
+    assert site.phase("protect", lock, ("h3",)).of("packages", "h3")["items"][0]["source"] == "pushed"
+    assert site.phase("patch", lock, ("h3",)).of("state", "h3")["packages"]["labtool:amd64"] == "1.1"
+
+
+def adopt(site: Site, job: Job) -> None:
+    arguments = json.dumps({"job": job, "state": "adopt", "detail": "the other controller is gone"})
+    command = [str(Path(sys.executable).with_name("ansible")), "-i", str(site.folder / "site.yml"), "h1"]
+    subprocess.run(
+        [*command, "-m", "patch_journal", "-a", arguments], env=environment(), check=True, capture_output=True
+    )
+
+
+def wait_for(claim: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.3)
