@@ -6,6 +6,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from lab import host as hosts
 from lab import overlay
 from lab.commands import run
 from lab.errors import LabError
@@ -44,6 +45,7 @@ def can_run(root: Path) -> str:
     try:
         _try_overlay(root)
         _try_namespace()
+        _try_container(root)
     except LabError as refused:
         return f"The kernel refuses what the lab needs: {refused}"
     return ""
@@ -69,3 +71,13 @@ def _try_namespace() -> None:
         run(["ip", "-n", name, "link", "add", "plabprobe", "type", "bridge"])
     finally:
         run(["ip", "netns", "del", name])
+
+
+def _try_container(root: Path) -> None:
+    """Run one command of this machine's own /usr in a container."""
+    with tempfile.TemporaryDirectory(prefix="probe-", dir=root) as scratch:
+        Path(scratch, "usr").mkdir()
+        for name in ("bin", "lib", "lib64"):
+            Path(scratch, name).symlink_to(f"usr/{name}")
+        machine = f"--machine=plab-probe-{uuid.uuid4().hex[:8]}"
+        run(hosts.nspawn(f"--directory={scratch}", machine, "--bind-ro=/usr", "--as-pid2", "/usr/bin/true"))

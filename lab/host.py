@@ -108,6 +108,12 @@ def freeze(folder: Path, *, still: bool) -> bool:
     return _wait_for(lambda: f"frozen {still:d}" in (switch.parent / "cgroup.events").read_text(), 5)
 
 
+def nspawn(*options: str) -> list[str]:
+    """Return the command that runs a container on this machine, whether or not systemd manages it."""
+    unit = [] if _systemd_manages_this_machine() else ["--keep-unit"]
+    return ["systemd-nspawn", "--quiet", "--register=no", *unit, *options]
+
+
 def answers_ssh(address: str) -> bool:
     try:
         with socket.create_connection((address, 22), timeout=1) as connection:
@@ -129,11 +135,9 @@ def wait_for_ssh(folder: Path, host: Host, seconds: float = 60) -> None:
 
 def _command(folder: Path, host: Host) -> list[str]:
     # The death signal: without its supervisor a host would run on, and nobody would know of it.
-    command = ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--boot", "--register=no"]
-    if not _systemd_manages_this_machine():
-        command.append("--keep-unit")
     return [
-        *command,
+        *("setpriv", "--pdeathsig", "KILL"),
+        *nspawn("--boot"),
         f"--directory={folder}/root",
         f"--machine={host.machine}",
         f"--hostname={host.name}",

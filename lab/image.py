@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import proxy, repository
+from lab import overlay, proxy, repository
 from lab.commands import run
 from lab.locks import locked
 from lab.sources import Distribution, Source, apt_options, read_distribution
@@ -46,13 +45,23 @@ def _recipe() -> str:
 
 def _build(distribution: Distribution, folder: Path) -> None:
     part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    overlay.remove(part)
     main = distribution.main
     with proxy.serving(folder.parent, distribution) as base:
         line = f"deb {base}/{distribution.paths()[main.uri]} {main.suite} {' '.join(main.components)}"
         options = [f'--aptopt={name} "{value}"' for name, value in _apt_options().items()]
         # The point release alone: what the security suite has published since is then really pending.
-        command = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}", *options]
+        # The death signal: nobody else is to find an abandoned builder still at work in the folder.
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "mmdebstrap",
+            "--mode=root",
+            "--variant=minbase",
+            f"--include={','.join(PACKAGES)}",
+            *options,
+        ]
         run([*command, main.suite, str(part), line], timeout=900)
         _finish(part)
         _read_index(part, distribution, base)

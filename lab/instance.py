@@ -31,6 +31,7 @@ class Lab:
         self.name = name
         self.root = (root or Path(os.environ.get("PATCH_LAB_ROOT", DEFAULT_ROOT))).resolve()
         self.folder = self.root / "instances" / name
+        self._say = say
         self._fleet = Fleet(name, self.root, say)
 
     def can_run(self) -> str:
@@ -207,7 +208,9 @@ class Lab:
 
     def install(self, name: str, *packages: str) -> None:
         """Install packages by NAME or NAME=VERSION with the host's own package manager, older versions included."""
-        for argv in installing.commands(self.host(name).family, packages):
+        family = self.host(name).family
+        self._say(f"installing {', '.join(packages)} on {name}")
+        for argv in installing.commands(family, packages):
             self._demand(name, argv)
 
     # Inside ---------------------------------------------------------------------------------------------------
@@ -220,6 +223,7 @@ class Lab:
                 (folder / "doomed").touch()
             self._fleet.start(host)
         if is_new and options.get("rival_updaters"):
+            self._say(f"giving {name} an updater of its own")
             for argv in installing.rival_updaters(host.family):
                 self._demand(name, argv)
         return host

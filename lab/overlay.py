@@ -62,6 +62,10 @@ def put_back(folder: Path, label: str) -> None:
     """Replace the changes of a host that is not mounted by a snapshot, which stays and can be put back again."""
     upper, fresh, old = (folder / "changes" / name for name in ("upper", "upper.new", "upper.old"))
     remove(fresh)
+    if (folder / "changes").is_mount():
+        # A disk of limited size has no room for both states at once.
+        remove(upper)
+        upper.mkdir()
     run(["cp", "-a", "--reflink=auto", str(folder / "snapshots" / label), str(fresh)])
     remove(old)
     upper.rename(old)
