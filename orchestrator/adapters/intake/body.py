@@ -192,7 +192,10 @@ class Body(Part):
     def _are_told_apart(cls, health: tuple[Health, ...]) -> tuple[Health, ...]:
         seen: dict[str, int] = {}
         for index, check in enumerate(health):
-            if (name := check.name) and seen.setdefault(name, index) != index:
+            if check.service is None:
+                continue
+            name = check.service.domain().name
+            if seen.setdefault(name, index) != index:
                 said = f"is called {name!r} like health[{seen[name]}]; give one of them a name of its own"
                 raise contradiction(said, at=(index,), against=("health", seen[name]))
         return health

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from string import Formatter
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
@@ -15,7 +15,8 @@ from orchestrator.domain.rollout import Amount
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _PATTERN = re.compile(r"[^\s@-][^\s]*")
-_PLACEHOLDERS = ("address", "name")
+_PLACEHOLDER = re.compile(r"{([a-z_]+)}")
+_PLACEHOLDERS = ("address", "host")
 
 
 class Part(BaseModel):
@@ -59,21 +60,21 @@ def _count(value: object) -> int:
     return value
 
 
-def _with_placeholders(value: object) -> str:
-    said = values.line(value)
-    try:
-        parts = list(Formatter().parse(said))
-    except ValueError as error:
-        raise values.Unfit(f"{values.shown(said)}: {error}; write {{{{ and }}}} for the braces themselves") from error
-    for _, field, form, conversion in parts:
-        if field is not None and (field not in _PLACEHOLDERS or form or conversion):
-            raise values.Unfit(f"{{{field}}} is unknown here; there are {{address}} and {{name}}")
+def _argument(value: object) -> str:
+    said = values.text(value)
+    for found in _PLACEHOLDER.findall(said):
+        if found not in _PLACEHOLDERS:
+            raise values.Unfit(f"{{{found}}} is unknown here; there are {{address}} and {{host}}")
     return said
 
 
 def _url(value: object) -> str:
-    said = _with_placeholders(value)
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", said):
+    said = _argument(values.line(value))
+    try:
+        parts = urlsplit(said)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.netloc or "@" in parts.netloc or re.search(r"\s", said):
         raise values.Unfit(f"{values.shown(said)} is no address; write http://{{address}}:8080/health or the like")
     return said
 
@@ -85,12 +86,20 @@ def _labels(value: object) -> dict[str, str]:
 
 
 def _number(low: int, high: int) -> PlainValidator:
-    def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise values.Unfit(f"must be a whole number from {low} to {high}, not {values.shown(value)}")
-        return value
+    return PlainValidator(lambda value: _between(low, high, value))
 
-    return PlainValidator(read)
+
+def _numbers(low: int, high: int) -> PlainValidator:
+    """Return what reads one number or a list of them."""
+    return PlainValidator(
+        lambda value: tuple(_between(low, high, item) for item in (value if isinstance(value, list) else [value]))
+    )
+
+
+def _between(low: int, high: int, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise values.Unfit(f"must be a whole number from {low} to {high}, not {values.shown(value)}")
+    return value
 
 
 Text = Annotated[str, PlainValidator(values.text)]
@@ -104,11 +113,13 @@ AnyHosts = Annotated[Amount, PlainValidator(values.amount)]
 SomeHosts = Annotated[Amount, PlainValidator(_some_hosts)]
 Seats = Annotated[int, PlainValidator(_count)]
 Port = Annotated[int, _number(1, 65535)]
-Status = Annotated[int, _number(100, 599)]
+Retries = Annotated[int, _number(0, 100)]
+Statuses = Annotated[tuple[int, ...], _numbers(100, 599)]
+ExitCodes = Annotated[tuple[int, ...], _numbers(0, 255)]
 Bytes = Annotated[int, PlainValidator(values.size)]
 LocalTime = Annotated[str, PlainValidator(values.local_time)]
 Zone = Annotated[str, PlainValidator(values.zone)]
 Url = Annotated[str, PlainValidator(_url)]
-Argument = Annotated[str, PlainValidator(_with_placeholders)]
+Argument = Annotated[str, PlainValidator(_argument)]
 Labels = Annotated[dict[str, str], PlainValidator(_labels)]
 Classifications = Annotated[tuple[Classification, ...], BeforeValidator(lambda value: [] if value == "any" else value)]

@@ -59,7 +59,7 @@ def _sentence(where: Where, detail: ErrorDetails, model: type[BaseModel], top: W
         return _unknown_key(where, model, where[len(top) :])
     if kind == "missing":
         return f"{dotted(where)} is missing"
-    if kind == "enum":
+    if kind in {"enum", "literal_error"}:
         return f"{dotted(where)}: {shown(given)} is not one of {_choices(context)}"
     if kind == CONTRADICTION:
         return f"{dotted(where)}: {context['said']}"

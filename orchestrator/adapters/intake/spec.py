@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from orchestrator.adapters.intake.body import Baseline, Body, Rollout, Window
-from orchestrator.adapters.intake.checks import Health
 from orchestrator.adapters.intake.values import NOW
 from orchestrator.domain.approval import ApprovalPolicy
 from orchestrator.domain.baseline import PatchBaseline
 from orchestrator.domain.calendar import MaintenanceWindow, to_utc
 from orchestrator.domain.change import ChangeSpec, RollbackPolicy
-from orchestrator.domain.health import CheckKind, HealthCheck
 from orchestrator.domain.rollback import NO_WAY_BACK
 from orchestrator.domain.rollout import RolloutPolicy
 
@@ -47,7 +43,7 @@ def to_spec(body: Body, *, template: str, reference: str, now: datetime) -> Chan
         ),
         reboot=body.reboot,
         restart_services=body.restart_services,
-        health=tuple(check for item in body.health if (check := _health(item))),
+        health=tuple(item.service.domain() for item in body.health if item.service),
         ignored_units=body.ignored_units,
         estimates=body.estimates.durations(),
         labels=dict(body.labels),
@@ -92,28 +88,3 @@ def _this_minute(now: datetime, zone: str) -> tuple[str, str]:
     minute = now.astimezone(UTC).replace(second=0, microsecond=0)
     local = f"{minute.astimezone(ZoneInfo(zone)):%Y-%m-%dT%H:%M}"
     return (local, zone) if to_utc(local, zone) == minute else (f"{minute:%Y-%m-%dT%H:%M}", "UTC")
-
-
-def _health(item: Health) -> HealthCheck | None:
-    """Return the check that asks the service; free space is compared with every look at a host and is none."""
-    if item.http:
-        kind, options = (
-            CheckKind.HTTP,
-            _options(url=item.http.url, status=item.http.status, contains=item.http.contains),
-        )
-        timeout = item.http.timeout
-    elif item.tcp:
-        kind, options, timeout = CheckKind.TCP, _options(port=item.tcp.port), item.tcp.timeout
-    elif item.command:
-        kind, options, timeout = CheckKind.COMMAND, _options(argv=item.command.argv), item.command.timeout
-    else:
-        return None
-    options["timeout"] = str(int(timeout.total_seconds()))
-    return HealthCheck(name=item.name, kind=kind, options=options)
-
-
-def _options(**given: str | int | tuple[str, ...]) -> dict[str, str]:
-    said: Mapping[str, str] = {
-        name: json.dumps(value) if isinstance(value, tuple) else str(value) for name, value in given.items()
-    }
-    return {name: value for name, value in said.items() if value}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.health import service_checks
 from orchestrator.adapters.intake.yaml_intake import YamlIntake
 from orchestrator.domain.approval import ApprovalPolicy
 from orchestrator.domain.baseline import Classification, PatchBaseline
@@ -73,11 +74,11 @@ change:
   approval: {required: {approver: "{{ seats }}", cab: 1}, deadline: 2d, exclude_authors: "{{ authors }}"}
   rollback: {providers: [packages, lab], hold: 5d, no_way_back: [mydb*]}
   health:
-    - http: {url: "http://{address}:8080/health", status: 204, contains: fine, timeout: 3s}
+    - http: {url: "http://{address}:8080/health", status: 204, contains: fine, timeout: 3s, verify: false}
     - when: "{{ page }}"
       http: {name: page, url: "{{ page }}"}
     - tcp: {port: 22}
-    - command: {argv: [curl, -f, "http://{name}/"], name: curl}
+    - command: {argv: [curl, -f, "http://{host}/", "{}"], name: curl, rc: [0, 22], retries: 0, delay: 1s}
     - disk: {min_free: 500M}
   ignored_units: [cron.service]
   estimates: {patch: 20m, reboot: 1m}
@@ -151,15 +152,32 @@ def test_health_checks_keep_their_own_words(folder: Path) -> None:
         HealthCheck(
             name="http http://{address}:8080/health",
             kind=CheckKind.HTTP,
-            options={"url": "http://{address}:8080/health", "status": "204", "contains": "fine", "timeout": "3"},
+            options={
+                "url": "http://{address}:8080/health",
+                "status": "204",
+                "contains": "fine",
+                "timeout": "3",
+                "verify": "false",
+            },
         ),
-        HealthCheck(name="tcp 22", kind=CheckKind.TCP, options={"port": "22", "timeout": "5"}),
+        HealthCheck(name="tcp 22", kind=CheckKind.TCP, options={"port": "22"}),
         HealthCheck(
             name="curl",
             kind=CheckKind.COMMAND,
-            options={"argv": '["curl", "-f", "http://{name}/"]', "timeout": "30"},
+            options={
+                "argv": '["curl", "-f", "http://{host}/", "{}"]',
+                "rc": "0,22",
+                "retries": "0",
+                "delay": "1",
+            },
         ),
     )
+
+
+def test_the_checks_are_understood_by_those_who_carry_them_out(folder: Path) -> None:
+    carriers = service_checks()
+    for check in submit(folder, asked("production: web")).spec.health:
+        assert carriers[check.kind].check([], check) == []
 
 
 def test_an_item_with_when_is_there_only_then(folder: Path) -> None:

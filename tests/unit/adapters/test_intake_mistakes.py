@@ -176,14 +176,15 @@ IN_THE_REQUEST = {
     "an empty name": (REQUEST + "  packages: [a, '']\n", "4:17", "parameter packages: must not be empty"),
     "page": (REQUEST + "  page: ftp://x\n", "4:9", "health[0].http.url: 'ftp://x' is no address"),
     "placeholder": (
-        REQUEST + '  page: "http://{host}/"\n',
+        REQUEST + '  page: "http://{hots}/"\n',
         "4:9",
-        "health[0].http.url: {host} is unknown here; there are",
+        "health[0].http.url: {hots} is unknown here; there are",
     ),
-    "open brace": (
-        REQUEST + '  page: "http://{address/"\n',
+    "a password in a page": (REQUEST + '  page: "http://u:p@{address}/"\n', "4:9", "health[0].http.url: "),
+    "brackets in a page": (
+        REQUEST + '  page: "http://[::1/"\n',
         "4:9",
-        "health[0].http.url: 'http://{address/': expected '}'",
+        "health[0].http.url: 'http://[::1/' is no address",
     ),
 }
 
@@ -335,6 +336,12 @@ IN_THE_TEMPLATE = {
     ),
     "option missing": (GOOD_CHANGE + "  health: [{tcp: {}}]\n", "5:13", "health[0].tcp.port is missing"),
     "port": (GOOD_CHANGE + "  health: [{tcp: {port: 70000}}]\n", "5:25", "must be a whole number from 1 to 65535"),
+    "redirects": (
+        GOOD_CHANGE + "  health: [{http: {url: 'http://{host}', redirects: some}}]\n",
+        "5:53",
+        "health[0].http.redirects: 'some' is not one of same-host, anywhere, never",
+    ),
+    "status": (GOOD_CHANGE + "  health: [{http: {url: 'http://x', status: [200, 20]}}]\n", "5:45", "from 100 to 599"),
     "argv": (GOOD_CHANGE + "  health: [{command: {argv: []}}]\n", "5:29", "health[0].command.argv: is empty"),
     "size": (
         GOOD_CHANGE + "  health: [{disk: {min_free: 500}}]\n",
