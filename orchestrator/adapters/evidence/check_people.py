@@ -38,6 +38,16 @@ class _Claim:
     reason: str | None = None
 
 
+def check_people(bundle: Bundle) -> Iterator[str]:
+    """Whoever is named is named with everything that the other checks ask."""
+    for person in bundle.entries("people.json"):
+        text(person, "name")
+        text(person, "account")
+        for key in ("roles", "keys", "emails", "acts_for"):
+            texts(person, key)
+    return iter(())
+
+
 def check_requester(bundle: Bundle) -> Iterator[str]:
     """The person who is said to have requested the change signed that request."""
     request = bundle.entry("request.json")

@@ -12,6 +12,7 @@ from orchestrator.adapters.evidence.strict import (
     entries,
     entry,
     flag,
+    moment,
     number,
     same,
     sha256,
@@ -36,6 +37,7 @@ def check_plan(bundle: Bundle) -> Iterator[str]:
     for name, key in (("lock.json", "lock"), ("content.json", "content")):
         if not same(bundle.document(name), plan.get(key)):
             yield f"{name} is not what plan.json says"
+    _require_policy(plan)
     yield from _item_problems(plan)
     yield from _wave_problems(plan)
 
@@ -65,6 +67,8 @@ def check_population(bundle: Bundle) -> Iterator[str]:
 def check_request(bundle: Bundle) -> Iterator[str]:
     """The request is the one that was signed and that the plan was made for."""
     request = bundle.entry("request.json", "change", "created_at", "requester", "signed", "source_key", "spec")
+    moment(request, "created_at")
+    text(request, "source_key")
     first = events(bundle)[:1]
     if text(request, "change") != bundle.change:
         yield "request.json is the request of another change"
@@ -82,28 +86,43 @@ def plan_hosts(plan: Object) -> list[Object]:
 def _item_problems(plan: Object) -> Iterator[str]:
     """Everything that a host gets was proved on its platform, down to the bytes; no host goes without a way back."""
     proved = {
-        (canonical(lock.get("platform")), *_identity(item))
+        (canonical(_field(lock, "platform")), *_identity(item))
         for lock in entries(entry(_field(plan, "lock"), "lock").get("platforms"), "platforms")
         for item in entries(lock.get("items"), "items")
     }
     waived = {text(waiver, "subject") for waiver in entries(_field(plan, "waivers"), "waivers")}
     for host in plan_hosts(plan):
-        name, platform = text(host, "host"), canonical(host.get("platform"))
+        name, platform = text(host, "host"), canonical(_field(host, "platform"))
         unproved = [item for item in entries(host.get("items"), "items") if (platform, *_identity(item)) not in proved]
         if unproved:
             item = f"{text(unproved[0], 'name')} {text(unproved[0], 'version')}"
             yield f"{name} would get {item}, which is not in the lock"
-        if host.get("rollback_class") == "none" and f"rollback:{name}" not in waived:
+        if text(host, "rollback_class") == "none" and f"rollback:{name}" not in waived:
             yield f"{name} has no way back, and nobody waived that"
 
 
 def _wave_problems(plan: Object) -> Iterator[str]:
-    batches = [wave.get("batches") for wave in entries(_field(plan, "waves"), "waves")]
-    placed: list[Plain] = []
-    for batch in (batch for wave in batches if isinstance(wave, list) for batch in wave):
-        placed += batch if isinstance(batch, list) else [None]
-    if sorted(map(str, placed)) != sorted(text(host, "host") for host in plan_hosts(plan)):
+    placed: list[str] = []
+    for wave in entries(_field(plan, "waves"), "waves"):
+        batches = _field(wave, "batches")
+        if not isinstance(batches, list):
+            raise Malformed("batches is not a list")
+        for batch in batches:
+            placed += texts({"batch": batch}, "batch")
+    if sorted(placed) != sorted(text(host, "host") for host in plan_hosts(plan)):
         yield "its waves are not made of its hosts, each once"
+
+
+def _require_policy(plan: Object) -> None:
+    spec = entry(_field(plan, "spec"), "spec")
+    text(spec, "production")
+    policy = entry(_field(spec, "approval"), "approval")
+    required = entry(_field(policy, "required"), "required")
+    for role in required:
+        number(required, role)
+    number(policy, "deadline")
+    flag(policy, "exclude_authors")
+    texts(entry(_field(plan, "content"), "content"), "authors")
 
 
 def _identity(item: Object) -> tuple[str, ...]:
@@ -120,5 +139,5 @@ def _by_name(plan: Object, key: str, value: str) -> dict[str, str]:
 
 def _field(of: Object, key: str) -> Plain:
     if key not in of:
-        raise Malformed(f"plan.json has no {key}")
+        raise Malformed(f"the plan lacks {key}")
     return of[key]

@@ -1,4 +1,4 @@
-"""Checks of the trail: whole, as long as was signed, covered by the checkpoint, and nothing done unapproved."""
+"""Checks of the trail: whole, as long as was signed, covered by the checkpoint, and nothing done unfounded."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from orchestrator.domain.evidence import Checkpoint, leaf, read_checkpoint, veri
 EVENT = tuple(AuditEvent.__slots__)
 
 _VOIDING = frozenset({"staging-started", "vote-expired", "waived"})
+_NEED_A_PLAN = frozenset({"voted", "rejected", "approved"})
 _NEED_APPROVAL = frozenset({"scheduled", "started", "resumed"})
 
 
@@ -33,7 +34,7 @@ _NEED_APPROVAL = frozenset({"scheduled", "started", "resumed"})
 class Course:
     """How the change went, as its trail tells: the plan that stands and what happened to that plan.
 
-    ``answers`` are the events of votes, ``unapproved`` those that needed an approval and had none.
+    ``answers`` are the events of votes, ``unfounded`` those that needed a plan or an approval and had none.
     """
 
     digest: str = ""
@@ -42,7 +43,7 @@ class Course:
     approved: Object = field(default_factory=dict)
     scheduled: list[Object] = field(default_factory=list)
     started: Object = field(default_factory=dict)
-    unapproved: list[Object] = field(default_factory=list)
+    unfounded: list[Object] = field(default_factory=list)
 
 
 def events(bundle: Bundle) -> list[Object]:
@@ -75,15 +76,15 @@ def course(trail: Sequence[Object]) -> Course:
     for event in trail:
         tag = text(event, "tag")
         if tag == "staged":
-            now = Course(digest=text(data(event), "digest"), staged=event, unapproved=now.unapproved)
+            now = Course(digest=hash_text(data(event), "digest"), staged=event, unfounded=now.unfounded)
         elif tag in _VOIDING or (tag == "drift-found" and text(event, "outcome") == "requested"):
-            now = Course(unapproved=now.unapproved)
+            now = Course(unfounded=now.unfounded)
         elif tag in {"voted", "rejected"}:
             now.answers.append(event)
         elif tag == "approved":
             now.approved = event
-        if tag in _NEED_APPROVAL and not now.approved:
-            now.unapproved.append(event)
+        if (tag in _NEED_APPROVAL and not now.approved) or (tag in _NEED_A_PLAN and not now.digest):
+            now.unfounded.append(event)
         if tag == "scheduled":
             now.scheduled.append(event)
         elif tag == "started" and not now.started:
@@ -103,8 +104,9 @@ def check_trail(bundle: Bundle) -> Iterator[str]:
         yield f"it has {len(trail)} events, but not the {end[0]} with the last hash that the manifest names"
     if trail and text(trail[0], "tag") != "requested":
         yield "it does not begin with the request"
-    for event in course(trail).unapproved:
-        yield f"event {event['seq']} ({event['tag']}) happened while no approval stood"
+    for event in course(trail).unfounded:
+        needed = "plan" if event["tag"] in _NEED_A_PLAN else "approval"
+        yield f"event {event['seq']} ({event['tag']}) happened while there was no {needed}"
 
 
 def check_checkpoint(bundle: Bundle) -> Iterator[str]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from orchestrator.adapters.evidence.check_plan import plan_hosts
 from orchestrator.adapters.evidence.check_trail import Course, course, data, events
 from orchestrator.adapters.evidence.opened import Bundle
-from orchestrator.adapters.evidence.strict import Object, moment, number, text
+from orchestrator.adapters.evidence.strict import Object, hash_text, moment, number, text
 from orchestrator.domain.canonical import parse_rfc3339
 from orchestrator.domain.journal import Outcome, Step
 
@@ -27,11 +27,11 @@ def check_journal(bundle: Bundle) -> Iterator[str]:
         if record["step"] not in _STEPS or record["outcome"] not in _OUTCOMES:
             yield f"a step on {record['host']} is of no kind that the format knows"
     way, planned = course(events(bundle)), _planned(bundle)
-    protected: set[str] = set()
+    slots, protected = [_slot(event) for event in way.scheduled], set[str]()
     for record in journal:
         host = text(record, "host")
         if record["step"] == Step.PATCH:
-            yield from (f"{host} {problem}" for problem in _patch_problems(record, way, planned, protected))
+            yield from (f"{host} {problem}" for problem in _patch_problems(record, way, planned, protected, slots))
         elif record["step"] == Step.PROTECT and record["outcome"] == Outcome.OK and _is_after_start(record, way):
             protected.add(host)
 
@@ -62,7 +62,7 @@ def check_tasks(bundle: Bundle) -> Iterator[str]:
     for event in events(bundle):
         artifacts = data(event).get("artifacts")
         if isinstance(artifacts, dict):
-            named |= {str(digest) for digest in artifacts.values()}
+            named |= {hash_text(artifacts, kind) for kind in artifacts}
     there = {digest: name for name, digest in bundle.hashes.items() if name.startswith("tasks/")}
     for digest in sorted(named - there.keys()):
         yield f"the task events with sha256 {digest}, which the trail names, are missing"
@@ -79,7 +79,9 @@ def _require_record(record: Object) -> None:
         moment(record, "finished_at")
 
 
-def _patch_problems(record: Object, way: Course, planned: set[str], protected: set[str]) -> Iterator[str]:
+def _patch_problems(
+    record: Object, way: Course, planned: set[str], protected: set[str], slots: list[tuple[datetime, datetime]]
+) -> Iterator[str]:
     """Patches before the start are those of staging, whose hosts are never hosts of the plan."""
     host, at = text(record, "host"), text(record, "started_at")
     if not _is_after_start(record, way):
@@ -90,7 +92,7 @@ def _patch_problems(record: Object, way: Course, planned: set[str], protected: s
         yield f"was patched at {at} and is not in the plan"
     elif host not in protected:
         yield f"was patched at {at} without a protect step that ended well before it"
-    if not any(_is_inside(parse_rfc3339(at), slot) for slot in way.scheduled):
+    if not any(start <= parse_rfc3339(at) < end for start, end in slots):
         yield f"was patched at {at}, outside every window that the change was scheduled for"
 
 
@@ -106,6 +108,6 @@ def _is_after_start(record: Object, way: Course) -> bool:
     return parse_rfc3339(moment(record, "started_at")) >= parse_rfc3339(moment(way.started, "at"))
 
 
-def _is_inside(at: datetime, scheduled: Object) -> bool:
-    slot = data(scheduled)
-    return parse_rfc3339(moment(slot, "start")) <= at < parse_rfc3339(moment(slot, "end"))
+def _slot(scheduled: Object) -> tuple[datetime, datetime]:
+    told = data(scheduled)
+    return parse_rfc3339(moment(told, "start")), parse_rfc3339(moment(told, "end"))

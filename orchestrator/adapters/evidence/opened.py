@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.adapters.evidence.archive import Member, members
+from orchestrator.adapters.evidence.bundle import host_file
 from orchestrator.adapters.evidence.keys import read_signature
 from orchestrator.adapters.evidence.strict import (
     Malformed,
@@ -147,6 +148,7 @@ def _lines(document: bytes) -> Iterator[Plain]:
 
 def _require_host(name: str, value: Plain) -> None:
     folder = name.split("/", 1)[0]
-    fields = entry(value, "it", frozenset({"host", folder}))
-    if not isinstance(fields["host"], str):
-        raise Malformed("names no host")
+    host = text(entry(value, "it", frozenset({"host", folder})), "host")
+    wanted = {f"{folder}/{host_file(host)}{end}" for end in (".before.json", ".after.json", ".json")}
+    if name not in wanted:
+        raise Malformed(f"is about {host}, whose file is not called so")

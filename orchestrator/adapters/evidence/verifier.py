@@ -7,7 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.adapters.evidence.bundle import FORMAT, MANIFEST, SIGNATURE
-from orchestrator.adapters.evidence.check_people import check_approval, check_requester, check_votes, check_waivers
+from orchestrator.adapters.evidence.check_people import (
+    check_approval,
+    check_people,
+    check_requester,
+    check_votes,
+    check_waivers,
+)
 from orchestrator.adapters.evidence.check_plan import check_plan, check_population, check_request
 from orchestrator.adapters.evidence.check_trail import check_checkpoint, check_trail
 from orchestrator.adapters.evidence.check_work import check_journal, check_outcomes, check_tasks
@@ -118,6 +124,8 @@ def check_files(bundle: Bundle) -> Iterator[str]:
     wanted = ALWAYS | (WITH_A_PLAN if with_a_plan else frozenset())
     for name in sorted((listed.keys() | wanted) - bundle.hashes.keys()):
         yield f"{name} is missing"
+    for name in sorted(listed.keys() & {MANIFEST, SIGNATURE}):
+        yield f"{name} cannot be in the manifest"
     for name in sorted(there - listed.keys()):
         yield f"{name} is not in the manifest"
     for name in sorted(name for name in bundle.hashes if not is_expected(name, with_a_plan=with_a_plan)):
@@ -142,6 +150,7 @@ CHECKS: dict[str, _Check] = {
     "plan": check_plan,
     "population": check_population,
     "request": check_request,
+    "people": check_people,
     "requester": check_requester,
     "votes": check_votes,
     "approval": check_approval,
