@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: patch_release
 short_description: Drop a change's rollback point and end its claim
 description:
-  - Removes the point. Where the change still holds the host, the new files are removed, too, rival updaters are
+  - Removes the point, unless C(keep_point) is said. Where the change still holds the host, the new files are removed, too, rival updaters are
     given back as they stood, and the claim ends. Doing it again changes nothing.
 extends_documentation_fragment: patch_job
 author: Patch Orchestrator
@@ -36,7 +36,7 @@ _STEP = "release"
 
 def act(host):
     claimed = host.journal.claim().get("change") == host.job.change
-    if not claimed and not os.path.isdir(host.point.folder):
+    if not claimed and (host.job.keep_point or not os.path.isdir(host.point.folder)):
         host.journal.check(host.job.token, host.job.change, _STEP)
         return {"changed": False, "report": _report([], 0)}
     host.begin(_STEP)
@@ -44,7 +44,7 @@ def act(host):
 
 
 def _release(host, claimed):
-    freed, rivals = host.point.drop(), []
+    freed, rivals = 0 if host.job.keep_point else host.point.drop(), []
     if claimed:
         freed += size_of(host.files.folder)
         shutil.rmtree(host.files.folder, ignore_errors=True)

@@ -25,6 +25,7 @@ class Job(typing.NamedTuple):
     timeout: int
     services_ignored: typing.List[str]
     paths: typing.List[str]
+    keep_point: bool = False
 
     def excludes(self, name):
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude)
@@ -49,6 +50,7 @@ def parse_job(raw):
         timeout=_number(raw.get("timeout") or 1800, "timeout", mistakes),
         services_ignored=[str(pattern) for pattern in raw.get("services_ignored") or []],
         paths=[str(path) for path in raw.get("paths") or ["/", "/boot", "/var"]],
+        keep_point=bool(raw.get("keep_point", False)),
     )
     if mistakes:
         raise PatchError("patch_job cannot be carried out. Correct these: " + "; ".join(mistakes))

@@ -62,13 +62,13 @@ class Journal:
             raise Refused("Step %s of change %s was refused: %s" % (step, change, reason), claim)
 
     def begin(self, token, change, step):
-        """Check the token, then write down that the step begins; `protect` claims the host with it."""
+        """Check the token, then write down that the step begins; `protect` and `restore` claim the host with it."""
         with locked(self._lock):
             self.check(token, change, step)
             again = _is_open(self.records(), token.installation, change, step)
             detail = "begins again after an interruption" if again else ""
             self._append(token, change, step, "begin", detail=detail)
-            if step == "protect":
+            if step in ("protect", "restore"):
                 self._write_claim(token, change)
 
     def end(self, token, change, step, outcome, detail=""):

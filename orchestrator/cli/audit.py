@@ -1,0 +1,131 @@
+"""``orchestrator audit``: the trail, and evidence that can be verified without us."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.context import actor_for, site_of
+from orchestrator.cli.output import AsJson, answer, coloured, say, table
+from orchestrator.domain.audit import SITE
+from orchestrator.domain.evidence import Standing, Verdict
+from orchestrator.domain.identity import Action
+from orchestrator.flow import evidencing
+from orchestrator.wiring import verify_file
+
+app = typer.Typer(no_args_is_help=True, help="The audit trail, and evidence bundles.")
+
+
+@app.command("trail")
+def trail(
+    context: typer.Context,
+    change_id: Annotated[
+        str, typer.Argument(metavar="[ID]", help="A change; without one, the site's own chain.")
+    ] = SITE,
+    as_json: AsJson = False,
+) -> None:
+    """Show the audit trail of a change, or of the site."""
+    site = site_of(context)
+    if change_id != SITE:
+        site.ledger.store.change(change_id)
+    events = site.ledger.store.trail(change_id)
+    if as_json:
+        answer(events)
+        return
+    rows = [
+        (
+            str(e.seq),
+            f"{e.at:%Y-%m-%d %H:%M:%SZ}",
+            e.actor,
+            e.tag,
+            coloured(e.outcome),
+            _told(dict(e.data)),
+            e.hash[:10],
+        )
+        for e in events
+    ]
+    table(("seq", "at", "actor", "event", "outcome", "data", "hash"), rows)
+
+
+@app.command("verify")
+def verify(
+    context: typer.Context,
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="[BUNDLE]", help="Without one: every chain of the database.")
+    ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", help="Pinned public key (PEM file) or sha256:… fingerprint.")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option("--history", help="key-history.json, to follow from a pinned older key.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", help="Checkpoints that you received outside.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a bundle offline, against a key that you pinned beforehand; or the chains of the database."""
+    if bundle is not None:
+        verdicts = [verify_file(bundle, key or [], history=history, checkpoints=checkpoints)]
+    else:
+        site = site_of(context)
+        verdicts = [site.verify_trail(head.chain) for head in site.ledger.store.heads()]
+    if as_json:
+        answer(
+            [{"subject": v.subject, "standing": v.standing, "findings": [str(f) for f in v.findings]} for v in verdicts]
+        )
+    for verdict in verdicts:
+        if not as_json and verdict.standing is Standing.VERIFIED:
+            _good(verdict)
+    for verdict in verdicts:
+        verdict.require()
+
+
+@app.command("export")
+def export(
+    context: typer.Context,
+    change_id: Annotated[str, typer.Argument(metavar="ID")],
+    to: Annotated[
+        Path | None, typer.Option("--to", help="File or folder; by default the state folder's bundles.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the evidence bundle of a change."""
+    site = site_of(context)
+    actor = actor_for(site, Action.EXPORT)
+    folder = to or site.settings.state / "bundles"
+    target = folder if folder.suffix == ".gz" else folder / f"{change_id}.tar.gz"
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = evidencing.export(change_id, target, actor, site.settings.state, ledger=site.ledger, notary=site.notary)
+    public = site.settings.signing_key.parent / "signing-key.pub.pem"
+    if as_json:
+        answer({"bundle": str(written), "size": written.stat().st_size, "key": site.notary.key.public.fingerprint})
+        return
+    say(f"{written} ({written.stat().st_size >> 10} KiB), signed by {site.notary.key.public.fingerprint}")
+    say(f"Verify it anywhere: orchestrator audit verify {written.name} --key {public}", style="dim")
+
+
+@app.command("checkpoint")
+def checkpoint(context: typer.Context) -> None:
+    """Sign the heads of all chains now, and send the checkpoint outside."""
+    site = site_of(context)
+    actor_for(site, Action.EXPORT)
+    proof = evidencing.checkpoint(SITE, site.ledger, site.notary)
+    say(proof.document.decode())
+
+
+def _good(verdict: Verdict) -> None:
+    signer = f", signed by {verdict.signer}" if verdict.signer else ""
+    say(f"{verdict.subject}: verified{signer}; {verdict.events} events, head {verdict.head[:12]}", style="green")
+
+
+def _told(data: dict[str, object]) -> str:
+    text = ", ".join(f"{key}={_short(value)}" for key, value in data.items() if value not in ("", [], {}))
+    return text if len(text) <= 160 else text[:157] + "…"
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,144 @@
+"""What ``orchestrator doctor`` looks at, and its advice."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.domain.inventory import Environment
+from orchestrator.errors import OrchestratorError
+from orchestrator.wiring import Site
+
+_LEAST_FREE = 2 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    seen: str
+    advice: str = ""
+
+
+def examine(site: Site) -> list[Finding]:
+    """Look at everything that a night depends on; no check stops the others."""
+    checks: tuple[tuple[str, Callable[[Site], Iterator[Finding]]], ...] = (
+        ("programs", _programs),
+        ("ansible", _ansible),
+        ("database", _database),
+        ("people", _people),
+        ("keys", _keys),
+        ("inventory", _inventory),
+        ("host keys", _host_keys),
+        ("disk", _disk),
+        ("changes", _changes),
+    )
+    found: list[Finding] = []
+    for what, check in checks:
+        try:
+            found += check(site)
+        except OrchestratorError as error:
+            found.append(Finding(what=what, ok=False, seen=str(error), advice="as it says"))
+    return found
+
+
+def _programs(_site: Site) -> Iterator[Finding]:
+    for name, package in (("ssh", "openssh-client"), ("ssh-keygen", "openssh-client"), ("git", "git")):
+        path = shutil.which(name)
+        yield Finding(
+            what=name, ok=path is not None, seen=path or "not found", advice="" if path else f"install {package}"
+        )
+
+
+def _ansible(site: Site) -> Iterator[Finding]:
+    content = site.content.read()
+    core = content.versions.get("ansible-core", "")
+    yield Finding(
+        what="ansible-core", ok=bool(core), seen=core or "not found", advice="" if core else "install the project again"
+    )
+    yield Finding(what="content", ok=bool(content.files), seen=f"{len(content.files)} files, {content.digest[:12]}")
+
+
+def _database(site: Site) -> Iterator[Finding]:
+    heads = site.ledger.store.heads()
+    broken = [v for v in (site.verify_trail(head.chain) for head in heads) if v.findings]
+    yield Finding(
+        what="database",
+        ok=not broken,
+        seen=f"{len(heads)} audit chains" + "".join(f"; {v.subject}: {v.findings[0].message}" for v in broken),
+        advice="compare with a backup and with the checkpoints sent outside" if broken else "",
+    )
+
+
+def _people(site: Site) -> Iterator[Finding]:
+    people = site.signers.people().everyone
+    approvers = [p.name for p in people if "approver" in p.roles and p.keys]
+    me = site.signers.people().with_account(site.caller().account)
+    yield Finding(
+        what="people",
+        ok=len(people) > 1,
+        seen=f"{len(people)} in people.yml",
+        advice="" if len(people) > 1 else "add more",
+    )
+    yield Finding(
+        what="approvers", ok=bool(approvers), seen=", ".join(approvers) or "none with a key",
+        advice="" if approvers else "give somebody the role approver and a public key in people.yml",
+    )  # fmt: skip
+    account = site.caller().account
+    yield Finding(
+        what="you", ok=me is not None, seen=f"{account} is {me.name}" if me else f"{account} is nobody",
+        advice="" if me else "you may look and not act; people.yml can give a person this account",
+    )  # fmt: skip
+
+
+def _keys(site: Site) -> Iterator[Finding]:
+    yield Finding(what="signing key", ok=True, seen=site.notary.key.public.fingerprint)
+    for file in (site.settings.signing_key, site.settings.state / "site.key"):
+        loose = bool(file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)) if file.exists() else True
+        advice = f"chmod 600 {file}" if file.exists() else f"restore {file} from backup"
+        yield Finding(what=file.name, ok=not loose, seen=str(file), advice=advice if loose else "")
+
+
+def _inventory(site: Site) -> Iterator[Finding]:
+    for environment in Environment:
+        hosts = site.inventory.resolve("all", environment)
+        yield Finding(what=f"inventory {environment}", ok=True, seen=f"{len(hosts)} hosts")
+
+
+def _host_keys(site: Site) -> Iterator[Finding]:
+    unknown = [
+        host.name
+        for environment in Environment
+        for host in site.inventory.resolve("all", environment)
+        if not host.connection.known_hosts
+        and host.connection.kind == "ssh"
+        and not site.known_hosts.keys_of(host.connection.address, host.connection.port)
+    ]
+    yield Finding(
+        what="host keys", ok=not unknown, seen=f"{len(unknown)} hosts without a pinned key",
+        advice=f"orchestrator host trust {unknown[0]}" if unknown else "",
+    )  # fmt: skip
+
+
+def _disk(site: Site) -> Iterator[Finding]:
+    state: Path = site.settings.state
+    free = shutil.disk_usage(state).free
+    yield Finding(
+        what="disk", ok=free >= _LEAST_FREE, seen=f"{free >> 20} MiB free in {state}",
+        advice="" if free >= _LEAST_FREE else "make room: packages and task events are kept there",
+    )  # fmt: skip
+
+
+def _changes(site: Site) -> Iterator[Finding]:
+    from orchestrator.engine.carrier import CARRIED
+
+    left = [c.id for c in site.ledger.store.changes(CARRIED) if not site.carriers.is_carried(c.id)]
+    yield Finding(
+        what="changes", ok=not left, seen=f"nobody carries {', '.join(left)}" if left else "none left alone",
+        advice=f"orchestrator change resume {left[0]} --yes" if left else "",
+    )  # fmt: skip

@@ -1,0 +1,84 @@
+"""The root of the command line: which site, which noun, and what an error looks like."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from orchestrator import __version__
+from orchestrator.cli import audit, change, host, points, site, template, window
+from orchestrator.cli.context import Opened
+from orchestrator.cli.output import errors
+from orchestrator.errors import OrchestratorError
+
+EXIT_CODES = """Exit codes: 0 done · 1 failed · 2 input not understood · 3 no such thing · 4 refused by a rule ·
+5 not permitted · 6 somebody else moved it · 7 something needed is missing or does not answer · 8 evidence refused ·
+9 evidence intact, signer unknown · 10 the change that was watched did not succeed · 130 interrupted"""
+
+app = typer.Typer(
+    name="orchestrator",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Change-controlled patching: from request to audit record.",
+    epilog=EXIT_CODES,
+)
+app.add_typer(change.app, name="change")
+app.add_typer(host.app, name="host")
+app.add_typer(template.app, name="template")
+app.add_typer(window.app, name="window")
+app.add_typer(audit.app, name="audit")
+app.add_typer(points.app, name="rollback-point")
+site.add_to(app)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--site", help="The site's folder; by default the one around here, or ORCHESTRATOR_SITE."),
+    ] = None,
+) -> None:
+    """Keep which site is meant; it is opened when a command needs it."""
+    context.obj = Opened(folder)
+
+
+def version(value: bool) -> None:
+    """Print the version and end."""
+    if value:
+        sys.stdout.write(f"orchestrator {__version__}\n")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one message and a documented exit code."""
+    try:
+        result = app(standalone_mode=False)
+    except OrchestratorError as error:
+        _tell(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("Detached: the work goes on. Look again with: orchestrator status")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _tell(message: str, code: int) -> None:
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False) + "\n")
+    else:
+        errors.print(message, style="red", markup=False)
+    sys.exit(code)

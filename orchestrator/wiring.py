@@ -1,0 +1,259 @@
+"""Put the pieces of a site together: the only module that knows both the flow and the adapters."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from orchestrator.adapters.ansible.content import SiteContent
+from orchestrator.adapters.ansible.inventory import AnsibleInventory
+from orchestrator.adapters.ansible.kit import FolderKit
+from orchestrator.adapters.ansible.packages import PackageStore
+from orchestrator.adapters.ansible.progress import latest_progress
+from orchestrator.adapters.ansible.runner import SupervisedRunner
+from orchestrator.adapters.evidence.bundle import write_bundle
+from orchestrator.adapters.evidence.keys import SigningKey, current
+from orchestrator.adapters.evidence.trust import read_pins
+from orchestrator.adapters.evidence.verifier import verify_bundle, verify_trail
+from orchestrator.adapters.health import service_checks
+from orchestrator.adapters.identity.caller import calling_account
+from orchestrator.adapters.identity.signers import SiteSigners
+from orchestrator.adapters.intake.yaml_intake import YamlIntake
+from orchestrator.adapters.probes.host_keys import OfferedKeys, fetch_host_keys
+from orchestrator.adapters.probes.known_hosts import KnownHosts
+from orchestrator.adapters.probes.ssh import SshProbe
+from orchestrator.adapters.rollback.command import CommandProvider
+from orchestrator.adapters.rollback.command_config import CommandConfig
+from orchestrator.adapters.rollback.packages import PackagesProvider
+from orchestrator.adapters.store import SqlStore, open_database, upgrade
+from orchestrator.domain.evidence import BundleContents, Verdict
+from orchestrator.domain.inventory import Host, Secret
+from orchestrator.domain.rollback import RollbackClass
+from orchestrator.engine.carrier import Carriers
+from orchestrator.errors import Unavailable
+from orchestrator.flow.acting import Caller, Desk
+from orchestrator.flow.crew import Crew
+from orchestrator.flow.ledger import Ledger
+from orchestrator.ports import RollbackProvider
+from orchestrator.settings import CommandProvider as CommandSettings
+from orchestrator.settings import Settings, load_settings, resolve
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        """Return the time now, in UTC."""
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteNotary:
+    """Implements ``ports.Notary`` with the site's key and the file to which checkpoints are sent."""
+
+    key: SigningKey
+    checkpoint_file: Path | None
+
+    def sign(self, document: bytes) -> bytes:
+        """Return the signature document for these bytes."""
+        return self.key.sign(document)
+
+    def publish(self, line: bytes) -> None:
+        """Append the checkpoint to the file outside; without one it stays in the database alone."""
+        if self.checkpoint_file is None:
+            return
+        try:
+            with self.checkpoint_file.open("ab") as file:
+                file.write(line.rstrip(b"\n") + b"\n")
+        except OSError as error:
+            raise Unavailable(f"the checkpoint file {self.checkpoint_file} cannot be written: {error}") from error
+
+    def write_bundle(self, target: Path, contents: BundleContents) -> Path:
+        """Write an evidence bundle."""
+        return write_bundle(target, contents, self.key)
+
+
+class Site:
+    """One site, opened. Every part is made when it is first needed, so that looking needs no Ansible and no keys."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings: Settings = load_settings(folder)
+        self.clock = SystemClock()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The door to the database."""
+        url = database_url(self.settings)
+        upgrade(url)
+        return Ledger(SqlStore(open_database(url)), self.clock)
+
+    @cached_property
+    def signers(self) -> SiteSigners:
+        """The people and their signatures."""
+        return SiteSigners(self.settings.site / "people.yml")
+
+    @cached_property
+    def desk(self) -> Desk:
+        """Where statements are signed."""
+        return Desk(self.signers, self.clock)
+
+    @cached_property
+    def intake(self) -> YamlIntake:
+        """The change templates."""
+        return YamlIntake(self.settings.site / "change_templates", self.clock)
+
+    @cached_property
+    def content(self) -> SiteContent:
+        """What Ansible runs."""
+        return SiteContent(site=self.settings.site, state=self.settings.state, site_key=self._site_key)
+
+    @cached_property
+    def inventory(self) -> AnsibleInventory:
+        """The site's hosts."""
+        return AnsibleInventory(
+            site=self.settings.site,
+            frozen=self.content.root,
+            site_key=self._site_key,
+            vault_password=self._vault_password,
+        )
+
+    @cached_property
+    def runner(self) -> SupervisedRunner:
+        """Ansible, supervised."""
+        return SupervisedRunner(
+            jobs=self.settings.state / "jobs",
+            content_root=self.content.root,
+            forks=self.settings.forks,
+            environment=self._pinned_hosts,
+            vault_password=self._vault_password,
+            secrets=[resolve(reference) for reference in self.settings.secrets.values()],
+        )
+
+    @cached_property
+    def carriers(self) -> Carriers:
+        """The processes that carry changes."""
+        command = (sys.executable, "-m", "orchestrator", "--site", str(self.settings.site), "change", "carry")
+        return Carriers(self.settings.state / "carriers", command)
+
+    @cached_property
+    def known_hosts(self) -> KnownHosts:
+        """The pinned SSH host keys."""
+        return KnownHosts(self.settings.state / "known_hosts")
+
+    @cached_property
+    def notary(self) -> SiteNotary:
+        """The installation's signature."""
+        return SiteNotary(key=current(self.settings.signing_key.parent), checkpoint_file=self.settings.checkpoint_file)
+
+    @cached_property
+    def crew(self) -> Crew:
+        """Everything that work on hosts needs."""
+        return Crew(
+            ledger=self.ledger,
+            inventory=self.inventory,
+            content=self.content,
+            packages=PackageStore(state=self.settings.state),
+            runner=self.runner,
+            probe=SshProbe(known_hosts=self.settings.state / "known_hosts"),
+            kit=FolderKit(
+                state=self.settings.state,
+                frozen=self.content.root,
+                restore_lines={name: tool.restore_line for name, tool in self._tools.items()},
+            ),
+            providers=self._providers,
+            classes={"packages": RollbackClass.PACKAGE}
+            | {name: provider.rollback_class for name, provider in self.settings.rollback.items()},
+            checks=service_checks(),
+        )
+
+    def caller(self, key_file: str = "") -> Caller:
+        """Return who calls; with a key, it is the one that was named."""
+        who = calling_account()
+        return Caller(account=who.account, address=who.address, key_file=key_file)
+
+    def offered_keys(self, hosts: Sequence[Host]) -> Sequence[OfferedKeys]:
+        """Return the SSH host keys that hosts offer."""
+        return fetch_host_keys(hosts)
+
+    def verify(
+        self, bundle: Path, keys: Sequence[str], *, history: Path | None = None, checkpoints: Path | None = None
+    ) -> Verdict:
+        """Verify a bundle against pinned keys."""
+        return verify_file(bundle, keys, history=history, checkpoints=checkpoints)
+
+    def latest_progress(self, change_id: str) -> str:
+        """Return the newest task that Ansible has told of for a change, in words; nothing where there is none."""
+        return latest_progress(self.settings.state / "jobs", change_id)
+
+    def verify_trail(self, chain: str) -> Verdict:
+        """Verify a chain of the database."""
+        return verify_trail(chain, self.ledger.store.trail(chain))
+
+    @cached_property
+    def _tools(self) -> dict[str, CommandProvider]:
+        tools = self.settings.rollback.items()
+        return {name: CommandProvider(name=name, config=_command_config(tool)) for name, tool in tools}
+
+    @cached_property
+    def _providers(self) -> Mapping[str, RollbackProvider]:
+        return {"packages": PackagesProvider(runner=self.runner), **self._tools}
+
+    @cached_property
+    def _vault_password(self) -> Secret:
+        reference = self.settings.vault_password
+        return resolve(reference) if reference is not None else Secret("")
+
+    @cached_property
+    def _pinned_hosts(self) -> dict[str, str]:
+        return {"ANSIBLE_SSH_EXTRA_ARGS": f"-o UserKnownHostsFile={self.settings.state / 'known_hosts'}"}
+
+    @cached_property
+    def _site_key(self) -> bytes:
+        file = self.settings.state / "site.key"
+        try:
+            return bytes.fromhex(file.read_text().strip())
+        except (OSError, ValueError) as error:
+            raise Unavailable(
+                f"the site key {file} cannot be read: {error}. orchestrator init makes it; restore it from backup, "
+                "for plans made with it can be checked with no other."
+            ) from error
+
+
+def verify_file(
+    bundle: Path, keys: Sequence[str], *, history: Path | None = None, checkpoints: Path | None = None
+) -> Verdict:
+    """Verify a bundle against pinned keys; needs no site."""
+    is_valid: Callable[..., bool] = SiteSigners(Path("people.yml")).is_valid
+    pins = read_pins(keys, history=history, checkpoints=checkpoints)
+    return verify_bundle(bundle, pins=pins, is_valid=is_valid)
+
+
+def _command_config(configured: CommandSettings) -> CommandConfig:
+    return CommandConfig(
+        take=configured.take,
+        restore=configured.restore,
+        release=configured.release,
+        exists=configured.exists,
+        rollback_class=configured.rollback_class,
+        timeout=configured.timeout,
+        parallel=configured.parallel,
+    )
+
+
+def database_url(settings: Settings) -> str:
+    """Return the database's address with its password, for the driver alone."""
+    url = sa.make_url(settings.database.url)
+    if settings.database.password is not None:
+        url = url.set(password=resolve(settings.database.password).reveal())
+    return url.render_as_string(hide_password=False)
