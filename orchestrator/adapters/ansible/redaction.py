@@ -88,6 +88,7 @@ def _spellings(text: str) -> Iterator[str]:
     yield json.dumps(escaped)[1:-1]
     yield repr(text)[1:-1]
     yield shlex.quote(text).strip("'")
+    yield quote(text)
     yield quote(text, safe="")
     yield from _base64_forms(text.encode())
 

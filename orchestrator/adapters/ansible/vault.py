@@ -44,7 +44,7 @@ def harvest(root: Path, password: Secret) -> frozenset[str]:
             "Encrypt them with the vault password of this site, or take them out.",
             search.mistakes,
         )
-    return frozenset(search.found)
+    return frozenset(search.found - {""})
 
 
 @dataclass(slots=True, kw_only=True)
