@@ -53,6 +53,10 @@ class FamilyDnf(RpmFamily):
     configuration = "/etc/dnf/dnf.conf"
     versionlock = "/etc/dnf/plugins/versionlock.conf"
 
+    def __init__(self, shell):
+        super().__init__(shell)
+        self._reasons = None
+
     @classmethod
     def detect(cls, shell):
         words = set((os_release().get("ID", "") + " " + os_release().get("ID_LIKE", "")).split())
@@ -128,6 +132,7 @@ class FamilyDnf(RpmFamily):
             return
         self._wait_for_lock()
         argv = ["dnf", "-y", *_FILES_ONLY, "--best", "upgrade", *_paths(upgrades, available, folder)]
+        self._reasons = None
         done = rpm_host.run_logged(self.shell, argv, log)
         if done.rc != 0:
             raise PatchError("dnf was to install the lock, but failed and said: %s. See %s." % (last_words(done), log))
@@ -146,6 +151,7 @@ class FamilyDnf(RpmFamily):
         script = self._restore_script([one for one in files if one not in twice], gone, folder)
         if not (script or twice):
             return
+        self._reasons = None
         if twice:
             # dnf cannot put an old version back over two; rpm can. Dependencies are judged by what follows.
             argv = ["rpm", "-U", "--oldpackage", "--replacepkgs", "--nodeps", *_paths(twice, [], folder)]
@@ -212,9 +218,13 @@ class FamilyDnf(RpmFamily):
         return done
 
     def _auto(self):
-        argv = ["--disablerepo=*", *_EVERYTHING, "repoquery", "--installed", "--qf", "%{name}:%{arch}\\t%{reason}"]
-        lines = [line.split("\t") for line in self._read(argv, "the packages' reasons were asked for").out.splitlines()]
-        return {fields[0] for fields in lines if len(fields) == 2 and "dependency" in fields[1]}
+        # Each start of dnf takes a good part of a second: it is asked again only after a transaction of ours.
+        if self._reasons is None:
+            argv = ["--disablerepo=*", *_EVERYTHING, "repoquery", "--installed", "--qf", "%{name}:%{arch}\\t%{reason}"]
+            done = self._read(argv, "the packages' reasons were asked for")
+            lines = [line.split("\t") for line in done.out.splitlines()]
+            self._reasons = {fields[0] for fields in lines if len(fields) == 2 and "dependency" in fields[1]}
+        return self._reasons
 
     def _held(self):
         return read_holds(self.configuration, self.versionlock)
@@ -230,6 +240,7 @@ class FamilyDnf(RpmFamily):
         if not names:
             return
         self._wait_for_lock()
+        self._reasons = None
         done = self.shell.run(["dnf", "-q", "-y", "--disablerepo=*", command, verb, *names])
         if done.rc != 0:
             raise PatchError(
