@@ -149,7 +149,7 @@ def _command(folder: Path, host: Host) -> list[str]:
 def _control_groups(host: Host) -> list[Path]:
     """Name the control groups to make for the host where no systemd makes them.
 
-    Without groups of their own all hosts share one, and the systemd of one host kills the services of another.
+    Without groups of their own all hosts share one: to freeze one would freeze all of them.
     """
     if _systemd_manages_this_machine():
         return []
