@@ -153,8 +153,23 @@ def test_any_expression_has_a_plain_value_or_cannot_render(source: str, value: P
         "{{ " + " ~ ".join(["a|join(a)"] * 300) + " }}",
         "{{ a" + " | join(a)" * 300 + " }}",
         "{{ a" + " | join(a)" * 40 + " }}",
+        "{{ a | join(a) | length }}",
+        "{{ a" + " ~ a" * 60 + " }}",
+        "{{ a }}" * 60,
     ],
-    ids=["brackets", "minus", "not", "lists", "concatenation", "joins", "joins of joins", "a few joins"],
+    ids=[
+        "brackets",
+        "minus",
+        "not",
+        "lists",
+        "concatenation",
+        "joins",
+        "joins of joins",
+        "a few joins",
+        "join",
+        "sum",
+        "text",
+    ],
 )
 def test_no_expression_grows_without_bound(source: str) -> None:
     with pytest.raises(CannotRender):
