@@ -184,6 +184,28 @@ def test_an_id_stands_for_one_job_only(site: Site) -> None:
     caller.join()
 
 
+def test_an_ansible_that_was_killed_is_told(site: Site) -> None:
+    site.playbook("- ansible.builtin.command: sleep 2")
+    results: list[JobResult] = []
+    caller = threading.Thread(target=lambda: results.append(site.runner().run(site.job("web1"))))
+    caller.start()
+    until(lambda: site.folder().progress.exists() and "web1" in site.folder().progress.read_text())
+    os.kill(min(processes_of(site.folder())), signal.SIGKILL)
+    caller.join()
+    assert (results[0].status, results[0].rc) == (JobStatus.DIED, None)
+    assert "ansible-playbook was killed" in results[0].message
+    assert results[0].by_host["web1"].outcome is HostOutcome.NOTHING
+
+
+def test_a_play_on_the_controller_is_within_reach(site: Site) -> None:
+    (site.content / "playbooks/act.yml").write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+        f"    - ansible.builtin.shell: echo {{{{ inventory_hostname }}}} >> {site.path}/log\n"
+    )
+    site.runner().run(site.job("web1"))
+    assert site.log() == ["localhost"]
+
+
 def test_two_callers_at_once_run_it_once(site: Site) -> None:
     site.playbook(f"- ansible.builtin.shell: echo ran >> {site.path}/log; sleep 1")
     results: list[JobResult] = []
@@ -230,7 +252,7 @@ def test_the_waiting_caller_is_called_each_second_and_may_leave(site: Site) -> N
 
     with pytest.raises(KeyboardInterrupt):
         site.runner().run(site.job("web1"), on_wait=leave)
-    assert 0.9 < calls[1] - calls[0] < 1.5
+    assert 0.9 < calls[1] - calls[0] < 3
     assert site.runner().is_running("job-1")
     result = site.runner().result("job-1")
     assert result is not None
@@ -321,10 +343,10 @@ def test_a_job_stopped_before_it_began_never_begins(site: Site) -> None:
 
 
 def test_the_time_limit_ends_the_run(site: Site) -> None:
-    site.playbook("- ansible.builtin.command: sleep 30")
+    site.playbook("- ansible.builtin.command: sleep 60")
     begun = time.monotonic()
-    result = site.runner().run(site.job("web1", timeout=3))
-    assert time.monotonic() - begun < 15
+    result = site.runner().run(site.job("web1", timeout=8))
+    assert time.monotonic() - begun < 40
     assert (result.status, result.by_host["web1"].outcome) == (JobStatus.TIMED_OUT, HostOutcome.NOTHING)
     assert "web1" in result.message
 

@@ -16,23 +16,25 @@ from orchestrator.errors import Refused, Unavailable
 PLAYBOOK_PROGRAM = "ansible-playbook"
 
 
-def place(folder: JobDir, job: Job, root: Path, forks: int) -> None:
-    """Put the order and the generated inventory into the job's folder, or find them there already.
-
-    Raises Refused where the id stands for another job, and Unavailable where the content or Ansible is missing.
-    """
-    asked = digest(job)
+def is_placed(folder: JobDir, job: Job) -> bool:
+    """Tell whether this very job was ordered before. Raises Refused where its id stands for another one."""
     known = folder.read(folder.order)
-    if known:
-        if known.get("digest") != asked:
-            raise Refused(f"job {job.id} was asked for before, as something else: see {folder.order}. Use a new id.")
-        return
+    if known and known.get("digest") != digest(job):
+        raise Refused(f"job {job.id} was asked for before, as something else: see {folder.order}. Use a new id.")
+    return bool(known)
+
+
+def place(folder: JobDir, job: Job, root: Path, forks: int) -> None:
+    """Put the order and the generated inventory into the job's folder.
+
+    Raises Unavailable, with nothing written, where the content or Ansible is missing.
+    """
     playbook = _checked(job, root)
     folder.create()
     folder.write(folder.inventory, _inventory(job))
     order = {
         "id": job.id,
-        "digest": asked,
+        "digest": digest(job),
         "change": job.change,
         "playbook": str(playbook),
         "environment": job.environment.value,

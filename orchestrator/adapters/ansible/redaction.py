@@ -16,6 +16,7 @@ SHORTEST = 4
 
 _SHORTEST_LINE = 8
 _SHORTEST_NUMBER = 6
+_MANY = 200
 _T = TypeVar("_T")
 
 
@@ -24,23 +25,28 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         texts = {text for secret in secrets for text in _with_lines(secret) if len(text) >= SHORTEST}
-        spellings = sorted({form for text in texts for form in _spellings(text)}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, spellings))) if spellings else None
+        # The longest first: one secret may begin with another.
+        self._spellings = sorted({form for text in texts for form in _spellings(text)}, key=len, reverse=True)
+        self._beginnings = frozenset(form[:SHORTEST] for form in self._spellings)
         self._numbers = {int(t) for t in texts if t.isascii() and t.isdigit() and len(t) >= _SHORTEST_NUMBER}
 
     def text(self, text: str) -> str:
         """Return the text with each secret masked."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        if self._may_hold(text):
+            for form in self._spellings:
+                if form in text:
+                    text = text.replace(form, MASK)
+        return text
 
     def wrapped(self, text: str) -> str:
         """Return the text masked, also where Ansible broke a secret over lines to fit its screen."""
         masked = self.text(text)
-        if self._pattern is None or "\n" not in masked:
+        if not self._spellings or "\n" not in masked:
             return masked
         for joint in ("", " "):
             joined = re.sub(r"[ \t]*\r?\n[ \t]*", joint, masked)
-            if self._pattern.search(joined):
-                masked = self._pattern.sub(MASK, joined)
+            if (found := self.text(joined)) != joined:
+                masked = found
         return masked
 
     def value(self, value: _T) -> _T:
@@ -54,9 +60,16 @@ class Redactor:
         The line is searched first, since most have nothing to mask and taking a value apart costs far more.
         """
         text = encode({**kept, **value} if kept else value)
-        if self._pattern is not None and self._pattern.search(text):
+        if self._may_hold(text):
             text = encode({**(kept or {}), **self.value(dict(value))})
         return text.encode() + b"\n"
+
+    def _may_hold(self, text: str) -> bool:
+        """Tell whether a secret may be in the text; no searched text that holds one is missed."""
+        if len(self._spellings) < _MANY:
+            return any(form in text for form in self._spellings)
+        # Looking for hundreds of texts one by one takes longer than looking at each place once.
+        return not self._beginnings.isdisjoint([text[i : i + SHORTEST] for i in range(len(text))])
 
     def _masked(self, value: object) -> object:
         if isinstance(value, str):

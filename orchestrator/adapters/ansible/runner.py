@@ -15,7 +15,7 @@ from threading import Lock, Thread
 
 from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.adapters.ansible.leftovers import settle
-from orchestrator.adapters.ansible.order import place, search_path
+from orchestrator.adapters.ansible.order import is_placed, place, search_path
 from orchestrator.adapters.ansible.outcome import read_result
 from orchestrator.adapters.ansible.redaction import Redactor
 from orchestrator.adapters.ansible.vault import harvest
@@ -66,7 +66,7 @@ class SupervisedRunner:
         used for something else.
         """
         folder = self._folder(job.id)
-        if not folder.result.exists():
+        if not is_placed(folder, job):
             place(folder, job, self._content_root(job.content), self._forks)
         result = self._wait(folder, on_wait, job.content)
         if result is None:
@@ -128,6 +128,8 @@ class SupervisedRunner:
                 stderr=trouble,
                 start_new_session=True,
             )
+        except OSError as error:
+            raise Unavailable(f"no supervisor can be started for {folder.path.name}: {error}.") from error
         finally:
             os.close(trouble)
         assert child.stdin

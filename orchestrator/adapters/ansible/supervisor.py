@@ -86,7 +86,10 @@ def _run(settings: dict[str, object], recorder: Recorder, brake: Brake) -> Verdi
     if runner.timed_out:
         told = f"Ansible was ended at the time limit of {settings['timeout']} s."
         return Verdict(TIMED_OUT, None, told + _still_at_work(brake))
-    return Verdict(FINISHED, runner.rc, "" if recorder.tally.is_complete else _why_incomplete(runner.rc, recorder))
+    if recorder.tally.is_complete:
+        return Verdict(FINISHED, runner.rc, "")
+    # Without a code it did not end by itself: killed by hand, or by a machine short of memory.
+    return Verdict(DIED if runner.rc is None else FINISHED, runner.rc, _why_incomplete(runner.rc, recorder))
 
 
 def _runner(settings: dict[str, object], recorder: Recorder, brake: Brake) -> Runner:
@@ -160,7 +163,8 @@ def _still_at_work(brake: Brake) -> str:
 
 
 def _why_incomplete(rc: int | None, recorder: Recorder) -> str:
-    return first_lines(f"ansible-playbook ended with {rc} before the end of the playbook.\n{recorder.saying()}")
+    how = "was killed" if rc is None else f"ended with {rc}"
+    return first_lines(f"ansible-playbook {how} before the end of the playbook.\n{recorder.saying()}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.ansible.jobdir import JobDir, processes_of, write_whole
-from orchestrator.adapters.ansible.order import place, search_path
+from orchestrator.adapters.ansible.order import is_placed, place, search_path
 from orchestrator.adapters.ansible.runner import SupervisedRunner
 from orchestrator.adapters.ansible.vault import harvest
 from orchestrator.domain.inventory import Environment, Secret
@@ -48,12 +48,13 @@ def test_the_generated_inventory_has_the_batch_and_what_each_host_is_told(tmp_pa
     assert folder.read(folder.inventory) == {"patch_batch": {"hosts": {"web1": {"patch_job": told}}}}
 
 
-def test_an_order_stands_once_it_is_written(tmp_path: Path, content: Path) -> None:
+def test_an_id_stands_for_one_job_only(tmp_path: Path, content: Path) -> None:
     folder = JobDir(tmp_path / "job-1")
+    assert not is_placed(folder, job())
     place(folder, job(), content, 5)
-    place(folder, job(), tmp_path / "elsewhere", 5)
-    with pytest.raises(Refused):
-        place(folder, job(change="other"), content, 5)
+    assert is_placed(folder, job())
+    with pytest.raises(Refused, match="Use a new id"):
+        is_placed(folder, job(change="other"))
 
 
 @pytest.mark.parametrize("playbook", ["none.yml", "../../outside.yml", "/etc/hostname"])

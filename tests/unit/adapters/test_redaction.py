@@ -80,3 +80,9 @@ def test_what_is_kept_is_never_masked() -> None:
 def test_without_secrets_nothing_changes() -> None:
     assert Redactor([]).line({"a": "ö"}) == b'{"a":"\\u00f6"}\n'
     assert Redactor(["abc"]).text("abc") == "abc"
+
+
+def test_hundreds_of_secrets_are_masked_as_well() -> None:
+    redactor = Redactor([f"secret-{number:04}" for number in range(300)])
+    assert redactor.text("a secret-0299 b secret-0300 c") == "a *** b secret-0300 c"
+    assert json.loads(redactor.line({"a": "secret-0000"})) == {"a": MASK}
