@@ -1,0 +1,309 @@
+"""The rollback kit works with nothing but ansible-playbook, and holds nothing that was decrypted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.ansible.content import SiteContent
+from orchestrator.adapters.ansible.kit import FolderKit
+from orchestrator.domain.calendar import MaintenanceWindow
+from orchestrator.domain.canonical import Plain
+from orchestrator.domain.change import ChangeSpec
+from orchestrator.domain.inventory import Connection, Host, Secret
+from orchestrator.domain.lock import PatchLock, Platform
+from orchestrator.domain.plan import Content, HostPlan, PatchPlan
+from orchestrator.domain.rollback import Statefulness
+from orchestrator.errors import Unavailable
+
+BIN = Path(sys.executable).parent
+#: Restoring, as far as a kit is concerned: what it was told for which host ends up in a file.
+RESTORE = """
+- hosts: patch_batch
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: back}
+"""
+BACK = """
+- ansible.builtin.copy:
+    content: "{{ patch_job.change }} {{ patch_job.token.counter }} {{ patch_job.exclude[0] }} {{ colour }} {{ role }}"
+    dest: "{{ out }}/{{ inventory_hostname }}"
+    mode: "0600"
+  delegate_to: localhost
+"""
+HOSTS = """
+all:
+  children:
+    web:
+      hosts:
+        web1: {ansible_host: 192.0.2.1}
+        web2: {ansible_host: 192.0.2.2}
+        other: {ansible_host: 192.0.2.3}
+      vars: {role: "{{ group_names[-1] }}"}
+"""
+HOSTS_OF_PLAN = tuple(
+    Host(name=f"web{number}", connection=Connection(address=f"192.0.2.{number}")) for number in (1, 2)
+)
+
+
+class Site:
+    """A site in a folder with its state beside it, and the parts that belong to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.state, self.out = folder / "site", folder / "state", folder / "out"
+        self.out.mkdir(parents=True)
+        self.write("ansible.cfg", "[defaults]\nroles_path = roles\nvault_password_file = /no/such/file\n")
+        self.write("playbooks/restore.yml", RESTORE)
+        self.write("roles/back/tasks/main.yml", BACK)
+        self.write("inventories/production/hosts.yml", HOSTS)
+        self.write("inventories/production/group_vars/web.yml", f"colour: blue\nout: {self.out}\n")
+        self.content = SiteContent(site=self.folder, state=self.state, site_key=b"key")
+        self.kit = FolderKit(state=self.state, frozen=self.content.root, vault_password=Secret("pw"))
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def frozen(self) -> Content:
+        content = self.content.read()
+        self.content.freeze(content)
+        return content
+
+    def written(self, counter: int = 17, hosts: Sequence[Host] | None = None) -> Path:
+        return self.kit.write(
+            plan(self.frozen()),
+            HOSTS_OF_PLAN if hosts is None else hosts,
+            {name: job(counter) for name in ("web1", "web2")},
+        )
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def job(counter: int) -> dict[str, Plain]:
+    return {
+        "change": "CHG-0001",
+        "token": {"installation": "abc", "counter": counter, "seen": 4},
+        "items": [],
+        "exclude": ["{{ 7 * 7 }}*"],
+        "packages_dir": "/state/packages",
+    }
+
+
+def plan(content: Content, **web2: object) -> PatchPlan:
+    platform = Platform(family="apt", distribution="debian", release="12", arch="amd64")
+    window = MaintenanceWindow(start="2026-11-20T22:00", zone="UTC", duration=timedelta(1), cutoff=timedelta(0))
+    hosts = tuple(HostPlan(host=name, platform=platform, items=()) for name in ("web1", "web2"))
+    return PatchPlan(
+        change="CHG-0001",
+        spec=ChangeSpec(title="November updates", production="web", staging="web", window=window),
+        content=content,
+        waves=(),
+        hosts=(hosts[0], replace(hosts[1], **web2)),  # type: ignore[arg-type]
+        not_included=(),
+        lock=PatchLock(),
+    )
+
+
+def restore(kit: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Do what README.txt says, in a shell that knows nothing of us."""
+    line = [str(BIN / "ansible-playbook"), "-i", "inventory", "playbooks/restore.yml", *more]
+    home = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C.UTF-8"}
+    return subprocess.run(line, cwd=kit, env=home, capture_output=True, text=True, check=False)
+
+
+def gone(site: Site, kit: Path) -> Path:
+    """Take the kit elsewhere, and everything else away."""
+    copy = site.out.parent / "usb stick"
+    shutil.copytree(kit, copy)
+    for folder in (site.folder, site.state):
+        shutil.rmtree(folder)
+    return copy
+
+
+def test_kit_restores_with_everything_else_gone(site: Site) -> None:
+    kit = gone(site, site.written())
+    done = restore(kit)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(file.name for file in site.out.iterdir()) == ["web1", "web2"]
+    assert (site.out / "web1").read_text() == "CHG-0001 17 {{ 7 * 7 }}* blue web"
+
+
+def test_one_host_can_be_put_back_alone(site: Site) -> None:
+    restore(site.written(), "--limit", "web2")
+    assert [file.name for file in site.out.iterdir()] == ["web2"]
+
+
+def test_token_can_be_given_by_hand(site: Site) -> None:
+    restore(site.written(), "-e", "patch_token=99")
+    assert (site.out / "web1").read_text().startswith("CHG-0001 99 ")
+
+
+def test_writing_again_brings_the_newest_token_without_asking_ansible(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = site.written(17)
+    monkeypatch.setattr("orchestrator.adapters.ansible.programs._program", lambda name: pytest.fail(f"{name} was run"))
+    site.written(18)
+    assert "default(18)" in (kit / "inventory/patch_batch.json").read_text()
+
+
+def test_host_that_is_not_named_again_stays_in_the_kit(site: Site) -> None:
+    kit = site.written(17)
+    site.kit.write(plan(site.frozen()), HOSTS_OF_PLAN[:1], {"web1": job(18)})
+    assert sorted(json.loads((kit / "inventory/patch_batch.json").read_text())["patch_batch"]["hosts"]) == [
+        "web1",
+        "web2",
+    ]
+
+
+def test_nothing_is_pushed_from_a_controller_that_may_be_gone(site: Site) -> None:
+    assert "/state/packages" not in (site.written() / "inventory/patch_batch.json").read_text()
+
+
+def test_what_an_earlier_plan_left_is_removed(site: Site) -> None:
+    site.write("playbooks/old.yml", "[]\n")
+    assert (site.written() / "playbooks/old.yml").exists()
+    (site.folder / "playbooks/old.yml").unlink()
+    assert not (site.written() / "playbooks/old.yml").exists()
+
+
+def test_nobody_else_may_read_it(site: Site) -> None:
+    kit = site.written()
+    assert {entry.stat().st_mode & 0o077 for entry in (kit, *(file for file in kit.rglob("*") if file.is_file()))} == {
+        0
+    }
+
+
+def vault(password: Path, action: str, *more: str) -> str:
+    line = [str(BIN / "ansible-vault"), action, "--vault-password-file", str(password), *more]
+    return subprocess.run(line, check=True, capture_output=True, text=True).stdout
+
+
+def test_nothing_vaulted_is_decrypted(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("pw")
+    inline = vault(tmp_path / "pw", "encrypt_string", "s3cret", "--name", "ansible_password")
+    site.write("inventories/production/extra.yml", "web:\n  vars:\n    " + inline.replace("\n", "\n    ") + "\n")
+    whole = site.write("inventories/production/group_vars/web.yml", f"colour: s3cret\nout: {site.out}\n")
+    vault(tmp_path / "pw", "encrypt", str(whole))
+    kit = site.written()
+    held = {str(file): file.read_text() for file in kit.rglob("*") if file.is_file()}
+    assert not [name for name, text in held.items() if "s3cret" in text]
+    assert "--ask-vault-pass" in (kit / "README.txt").read_text()
+    done = restore(kit, "--vault-password-file", str(tmp_path / "pw"), "-e", "ansible_host=x")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (site.out / "web1").read_text().endswith("s3cret web")
+
+
+def test_hosts_file_that_is_vaulted_as_a_whole_is_refused(site: Site) -> None:
+    site.write("inventories/production/more", "$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+    with pytest.raises(Unavailable, match="inventories/production/more is vaulted as a whole"):
+        site.written()
+
+
+def test_playbook_that_cannot_be_loaded_is_noticed_before_any_host_is_touched(site: Site) -> None:
+    site.write("playbooks/restore.yml", "- hosts: patch_batch\n  roles: [nowhere]\n")
+    with pytest.raises(Unavailable, match=r"CHG-0001(.|\n)*nowhere"):
+        site.written()
+
+
+def test_playbook_that_leaves_hosts_out_is_noticed(site: Site) -> None:
+    site.write("playbooks/restore.yml", RESTORE.replace("patch_batch", "patch_batch:!web2"))
+    with pytest.raises(Unavailable, match="leaves out web2"):
+        site.written()
+
+
+def test_kit_that_failed_is_written_in_full_the_next_time(site: Site) -> None:
+    good = (site.folder / "playbooks/restore.yml").read_text()
+    site.write("playbooks/restore.yml", "- hosts: patch_batch\n  roles: [nowhere]\n")
+    with pytest.raises(Unavailable):
+        site.written()
+    site.write("playbooks/restore.yml", good)
+    assert restore(site.written()).returncode == 0
+
+
+def test_hosts_are_known_by_the_kits_own_file(site: Site, tmp_path: Path) -> None:
+    known, said = tmp_path / "known", tmp_path / "said"
+    known.write_text("192.0.2.1 ssh-ed25519 AAAA\n")
+    tool = site.write("ssh", f'#!/bin/sh\necho "$PWD $*" >> {said}\nexit 255\n')
+    tool.chmod(0o755)
+    options = f"ansible_ssh_common_args: -o UserKnownHostsFile={known}\nansible_ssh_executable: {tool}\n"
+    site.write("inventories/production/group_vars/web.yml", f"colour: blue\nout: {site.out}\n{options}")
+    site.write("roles/back/tasks/main.yml", "- ansible.builtin.ping:\n")
+    connection = replace(HOSTS_OF_PLAN[0].connection, known_hosts=str(known), key_file="/keys/own")
+    kit = site.written(hosts=[replace(HOSTS_OF_PLAN[0], connection=connection), HOSTS_OF_PLAN[1]])
+    restore(kit, "--limit", "web1")
+    assert (kit / "known_hosts").read_bytes() == known.read_bytes()
+    line = said.read_text().splitlines()[0]
+    assert line.startswith(f"{kit} ")
+    assert line.index("UserKnownHostsFile=known_hosts ") < line.index(f"UserKnownHostsFile={known}")
+    assert 'IdentityFile="/keys/own"' in line
+    assert "/keys/own" in (kit / "README.txt").read_text()
+
+
+def snapshots(site: Site, state: Statefulness = Statefulness.STATEFUL) -> Path:
+    lines = {"lab": lambda host, change: ("touch", f"{site.out}/{host.name} {change}; it's")}
+    kit = replace(site.kit, restore_lines=lines)
+    made = plan(site.frozen(), providers=("packages", "lab"), statefulness=state)
+    return kit.write(made, HOSTS_OF_PLAN, {name: job(1) for name in ("web1", "web2")})
+
+
+def run_script(kit: Path, *hosts: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "restore-snapshots.sh", *hosts], cwd=kit, capture_output=True, text=True, check=False)
+
+
+def test_snapshots_are_put_back_by_the_exact_command_of_the_host(site: Site) -> None:
+    kit = snapshots(site)
+    done = run_script(kit, "web2")
+    assert (done.returncode, done.stdout) == (0, "web2: put back\n")
+    assert [file.name for file in site.out.iterdir()] == ["web2 CHG-0001; it's"]
+    assert "THE WHOLE MACHINE" in (kit / "README.txt").read_text()
+
+
+def test_host_without_a_snapshot_is_told_and_the_others_go_back(site: Site) -> None:
+    done = run_script(snapshots(site), "web1", "web2")
+    assert done.returncode == 1
+    assert "web1: NOT put back" in done.stderr
+    assert done.stdout == "web2: put back\n"
+
+
+def test_directory_server_is_never_put_back_to_a_snapshot(site: Site) -> None:
+    done = run_script(snapshots(site, Statefulness.DIRECTORY), "web2")
+    assert done.returncode == 1
+    assert list(site.out.iterdir()) == []
+
+
+def test_kit_without_snapshots_has_no_script(site: Site) -> None:
+    kit = site.written()
+    assert not (kit / "restore-snapshots.sh").exists()
+    assert "THE WHOLE MACHINE" not in (kit / "README.txt").read_text()
+
+
+def test_readme_tells_the_command_and_the_hosts(site: Site) -> None:
+    kit = site.written()
+    text = (kit / "README.txt").read_text()
+    facts: Mapping[str, bool] = {
+        word: word in text
+        for word in (f"cd {kit} && ansible-playbook -i inventory playbooks/restore.yml\n", "--limit", "192.0.2.2")
+    }
+    assert all(facts.values()), facts
+    assert max(map(len, text.splitlines())) < 130 + len(str(kit))
+
+
+def test_host_that_the_frozen_inventory_does_not_know_is_refused(site: Site) -> None:
+    hosts = [*HOSTS_OF_PLAN, replace(HOSTS_OF_PLAN[0], name="stranger")]
+    with pytest.raises(Unavailable, match="the frozen inventory has no stranger"):
+        site.written(hosts=hosts)
