@@ -287,15 +287,16 @@ class Loose:
     def copy(self) -> Loose:
         return Loose(said=json.loads(json.dumps(self.said)), other=dict(self.other))
 
-    def chain_anew(self, key: SigningKey) -> Loose:
+    def chain_anew(self, key: SigningKey, *, seq: int = 1) -> Loose:
         """Do what somebody does who owns database and key: a new chain and a new checkpoint over it."""
         trail, prev = self.said["trail.jsonl"], GENESIS
-        for seq, event in enumerate(trail, start=1):
-            event.update(seq=seq, prev=prev)
+        for number, event in enumerate(trail, start=1):
+            event.update(seq=number, prev=prev)
             event.pop("hash", None)
             event["hash"] = prev = hashlib.sha256(canonical(event)).hexdigest()
         heads = [Head("site", 12, "11" * 32), Head(CHANGE, len(trail), prev)]
-        document = canonical(next_checkpoint(heads, at=START + timedelta(hours=5), previous=None))
+        checkpoint = next_checkpoint(heads, at=START + timedelta(hours=5), previous=None)
+        document = canonical(replace(checkpoint, seq=seq))
         proof = prove(CHANGE, heads, document, key.sign(document))
         self.said["checkpoint.json"] = {
             "checkpoint": json.loads(proof.document), "signature": json.loads(proof.signature), "index": proof.index,

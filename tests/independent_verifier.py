@@ -485,6 +485,7 @@ def check_population(bundle: Bundle) -> None:
     left = [(get(out, "host", str), get(out, "reason", str)) for out in objects(bundle.plan.get("not_included"), "out")]
     must(len(dict(left)) == len(left) and len(bundle.hosts) == len(bundle.plan["hosts"]), "a host twice")
     must({host["host"] for host in hosts if host["included"]} == bundle.hosts, "included")
+    must(not any(host["included"] and host["reason"] for host in hosts), "included for a reason")
     said = sorted((host["host"], host["reason"]) for host in hosts if not host["included"])
     must(said == sorted(left) and all(reason for _, reason in left), "not included")
     must(set(names(bundle.plan, "population")) <= set(found), "somebody is missing")
