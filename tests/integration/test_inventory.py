@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -159,3 +160,25 @@ def test_ten_thousand_hosts_take_seconds(site: Path) -> None:
     assert len(resolve(site, "many")) == 10_000
     # About 4 s on two idle cores; the bound leaves room for a busy machine.
     assert time.monotonic() - begun < 30
+
+
+SHIPPED = Path(__file__).parents[2] / "inventories"
+
+
+@pytest.mark.parametrize("environment", list(Environment))
+def test_site_starts_with_inventories_that_can_be_read(site: Path, environment: Environment) -> None:
+    shutil.copytree(SHIPPED, site / "inventories", dirs_exist_ok=True)
+    with pytest.raises(InvalidInput, match="matches no host"):
+        inventory_of(site).resolve("all", environment)
+
+
+def test_shipped_examples_are_what_they_say(site: Path) -> None:
+    for path in ("staging/hosts.yml", "staging/group_vars/all.yml"):
+        lines = (SHIPPED / path).read_text().splitlines()
+        examples = [line.removeprefix("#   ") for line in lines if line.startswith("#   ")]
+        (site / "inventories" / path).write_text("\n".join(examples))
+    (site / "inventories/staging/group_vars/web.yml").unlink()
+    hosts = resolve(site, "web[0]:db1.example.org")
+    assert hosts["web1.example.org"].connection.address == "192.0.2.11"
+    assert hosts["db1.example.org"].groups == ("database",)
+    assert (hosts["db1.example.org"].statefulness, hosts["db1.example.org"].providers) == ("replicated", ("packages",))
