@@ -54,6 +54,10 @@ claim:
   description: Who holds the host.
   type: dict
   returned: always
+report:
+  description: The C(adopted) report of docs/playbook-interface.md.
+  type: dict
+  returned: state is adopt
 """
 
 from ansible.module_utils.patch_host.entry import run_module
@@ -73,10 +77,14 @@ def act(host):
     elif changed and state == "restored":
         journal.note(job.token, job.change, "restore", "restored", host.options["detail"])
     elif changed and state == "adopt":
-        changed = journal.adopt(job.token, job.change, host.options["detail"])
-    records = journal.records()
-    result = {"changed": changed, "length": len(records), "claim": journal.claim()}
-    return dict(result, records=records[-200:]) if state == "read" else result
+        taken = journal.adopt(job.token, job.change, host.options["detail"])
+        return dict(_result(journal, bool(taken)), report={"kind": "adopted", "changes": taken})
+    result = _result(journal, changed)
+    return dict(result, records=journal.records()[-200:]) if state == "read" else result
+
+
+def _result(journal, changed):
+    return {"changed": changed, "length": len(journal.records()), "claim": journal.claim()}
 
 
 def main():

@@ -42,6 +42,7 @@ from ansible.module_utils.patch_host.detached import carry_out
 from ansible.module_utils.patch_host.entry import guarded, run_module
 from ansible.module_utils.patch_host.files import make_folder
 from ansible.module_utils.patch_host.reboot import Grub, in_container
+from ansible.module_utils.patch_host.rivals import Rivals
 from ansible.module_utils.patch_host.state import boot_id
 from ansible.module_utils.patch_host.transaction import patch, prepare_patch, restore, settle, transaction_report
 
@@ -57,6 +58,9 @@ def act(host):
     host.begin(step)
     make_folder(host.point.folder)
     shell = host.family.shell
+    if step == "restore":
+        # The claim may have ended before, and with it the hold.
+        guarded(host, step, Rivals(shell, host.family.rival_units).hold)
     return carry_out(lambda: _transact(host, step), host.job.timeout, shell, host.point.log)
 
 

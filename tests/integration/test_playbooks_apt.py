@@ -291,9 +291,22 @@ def test_older_token_and_foreign_installation_are_refused_until_adopted(site: Si
     foreign = {"installation": "bbbb", "counter": 1}
     assert "adopt" in site.phase("protect", lock, change="CHG-2", token=foreign).of("refused")["reason"]
 
-    adopt(site, {"change": "CHG-2", "token": foreign})
+    adopted = site.phase("adopt", [], change="adopt", token=foreign, reason="the other controller is gone")
+    assert adopted.of("adopted")["changes"] == ["CHG-1"]
     assert site.phase("protect", lock, change="CHG-2", token=foreign).failures == {}
     assert "another installation" in site.phase("patch", lock).of("refused")["reason"]
+
+
+def test_point_that_is_kept_outlives_the_claim_until_it_is_dropped(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool")
+    lock = site.lock("labtool")
+    site.phase("protect", lock)
+    site.phase("patch", lock)
+    assert site.phase("release", lock, keep_point=True).of("released")["rivals"] != []
+    assert site.phase("release", lock, keep_point=True).changed == {}
+    site.phase("restore", lock)
+    assert site.version("labtool") == "1.0"
+    assert site.phase("release", lock).of("released")["freed"] > 0
 
 
 def test_patch_without_protection_is_refused(site: Site) -> None:
@@ -381,14 +394,6 @@ def test_account_with_a_sudo_password_does_the_same(site: Site) -> None:
     site.lab.repository.withdraw("labtool", "1.1")
     assert site.phase("protect", lock, ("h3",)).of("packages", "h3")["items"][0]["source"] == "pushed"
     assert site.phase("patch", lock, ("h3",)).of("state", "h3")["packages"]["labtool:amd64"] == "1.1"
-
-
-def adopt(site: Site, job: Job) -> None:
-    arguments = json.dumps({"job": job, "state": "adopt", "detail": "the other controller is gone"})
-    command = [str(Path(sys.executable).with_name("ansible")), "-i", str(site.folder / "site.yml"), "h1"]
-    subprocess.run(
-        [*command, "-m", "patch_journal", "-a", arguments], env=environment(), check=True, capture_output=True
-    )
 
 
 def wait_for(claim: Any, seconds: float = 30) -> None:

@@ -82,20 +82,18 @@ class Journal:
             self._append(token, change, step, event, outcome="ok", detail=detail)
 
     def adopt(self, token, change, reason):
-        """Take the host over from another installation. Return whether there was anything to take over.
+        """Take the host over from another installation. Return the names of the changes that were taken over.
 
         What the other one left open counts as settled from here on, and its change as lost to it.
         """
         with locked(self._lock):
             claim = self.claim()
             left = _foreign_changes(self.records(), claim, token.installation)
-            if not left:
-                return False
             if claim and claim.get("installation") != token.installation:
                 self._write_claim(token, claim.get("change", change))
             for other in left:
                 self._append(token, other, "", "adopted", outcome="ok", detail=reason)
-            return True
+            return left
 
     def release_claim(self, change):
         """End the claim if it is this change's. Return whether it was."""
