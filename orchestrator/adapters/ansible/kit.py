@@ -82,7 +82,7 @@ class FolderKit:
             _HOSTS: inventory.encode(),
             _BATCH: kit_inventory.batch(hosts, patch_jobs, known, b""),
             "ansible.cfg": _ansible_cfg(root),
-            "known_hosts": _known_hosts(hosts),
+            "known_hosts": _known_hosts(hosts, self.state / "known_hosts"),
         }
         _lay_out(folder, made, _copies(files, self.environment))
         _try(folder, plan.change)
@@ -150,9 +150,10 @@ def _ansible_cfg(root: Path) -> bytes:
     return text.getvalue().encode()
 
 
-def _known_hosts(hosts: Sequence[Host]) -> bytes:
-    places = sorted({host.connection.known_hosts or "~/.ssh/known_hosts" for host in hosts})
-    lines = [line for place in places for line in _read(Path(place).expanduser()).splitlines() if line.strip()]
+def _known_hosts(hosts: Sequence[Host], pinned: Path) -> bytes:
+    """Return the keys that the site has pinned, and those in the files that hosts are checked against."""
+    files = {Path(host.connection.known_hosts or "~/.ssh/known_hosts").expanduser() for host in hosts}
+    lines = [line for file in (pinned, *sorted(files)) for line in _read(file).splitlines() if line.strip()]
     return b"".join(line + b"\n" for line in dict.fromkeys(lines))
 
 
