@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.adapters.evidence.archive import Entry, header, is_name, members, pack
-from orchestrator.adapters.evidence.bundle import host_file
+from orchestrator.adapters.evidence.bundle import host_file, task_file
 from orchestrator.adapters.evidence.strict import Malformed, moment, parse, parse_lines
 from orchestrator.domain.canonical import Plain, canonical
+from orchestrator.domain.evidence import TaskFile
 
 FILES = {"a.json": b"{}", "packages/web1.before.json": b"x" * 700, "tasks/t.jsonl": b""}
 LONG = f"packages/{'h' * 80}.before.json"
@@ -151,6 +152,18 @@ def test_host_that_cannot_be_a_file_name_is_spelled_out() -> None:
     assert host_file("../fe80::1") == "..%2Ffe80%3A%3A1"
     assert is_name(f"packages/{host_file('h' * 250)}.before.json")
     assert host_file("h" * 250) != host_file("h" * 251)
+
+
+def test_task_file_with_a_long_name_keeps_its_ending() -> None:
+    def named(name: str) -> str:
+        return task_file(TaskFile(name=name, sha256="", source=Path("x")))
+
+    assert named("CHG-0001.patch.events.jsonl.gz") == "tasks/CHG-0001.patch.events.jsonl.gz"
+    assert is_name(named("../etc/passwd"))
+    long = named("j" * 120 + ".jsonl.gz")
+    assert is_name(long)
+    assert long.endswith(".jsonl.gz")
+    assert long != named("j" * 121 + ".jsonl.gz")
 
 
 values = st.recursive(

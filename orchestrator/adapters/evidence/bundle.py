@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from orchestrator.adapters.evidence.archive import Entry, is_name, pack
+from orchestrator.adapters.evidence.archive import Entry, pack
 from orchestrator.adapters.evidence.keys import SigningKey
+from orchestrator.adapters.evidence.outside import Outside
 from orchestrator.adapters.evidence.strict import sha256
 from orchestrator.domain.audit import line
 from orchestrator.domain.canonical import Plain, canonical
@@ -27,13 +28,25 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notary:
-    """Signs checkpoints and writes bundles with the installation's key."""
+    """Signs checkpoints and writes bundles with the installation's key; ``outside`` gets every checkpoint."""
 
     key: SigningKey
+    outside: Sequence[Outside] = ()
 
     def sign(self, document: bytes) -> bytes:
         """Return the signature document for these bytes."""
         return self.key.sign(document)
+
+    def publish(self, line: bytes) -> None:
+        """Send a signed checkpoint to every place outside. Raises Unavailable where one of them did not get it."""
+        missed = []
+        for place in self.outside:
+            try:
+                place.send(line)
+            except Unavailable as error:
+                missed.append(str(error))
+        if missed:
+            raise Unavailable(" ".join(missed))
 
     def write_bundle(self, target: Path, contents: BundleContents) -> Path:
         """Write the bundle to this file and return it."""
@@ -64,6 +77,12 @@ def host_file(host: str) -> str:
     """Return what a host is called in a file name: other characters as %XX, long names cut and made unique."""
     safe = quote(host, safe="")
     return safe if len(safe) <= 80 else f"{safe[:47]}~{sha256(host.encode())[:32]}"
+
+
+def task_file(task: TaskFile) -> str:
+    """Return the path of a file of task events; a long name is cut in the middle and made unique."""
+    safe = quote(task.name, safe="")
+    return f"tasks/{safe}" if len(safe) <= 100 else f"tasks/{safe[:47]}~{sha256(safe.encode())[:32]}{safe[-20:]}"
 
 
 def population(plan: PatchPlan) -> Plain:
@@ -106,7 +125,7 @@ def _sources(contents: BundleContents) -> dict[str, _Source]:
     )
     for pattern, what, documents in per_host:
         sources |= {pattern.format(host_file(host)): _host_json(host, what, documents) for host in documents}
-    return sources | {f"tasks/{task.name}": _file(task.source) for task in contents.tasks}
+    return sources | {task_file(task): _file(task.source) for task in contents.tasks}
 
 
 def _request(change: ChangeRequest) -> Plain:
@@ -150,9 +169,7 @@ def _require_one_length(contents: BundleContents) -> None:
 
 def _require_untouched(tasks: Sequence[TaskFile], files: Mapping[str, Plain]) -> None:
     for task in tasks:
-        found = files[f"tasks/{task.name}"]
-        if not is_name(f"tasks/{task.name}"):
-            raise ValueError(f"a bundle has no room for a file of task events called {task.name!r}")
+        found = files[task_file(task)]
         if found != task.sha256:
             raise EvidenceRefused(
                 f"{task.source} was to be the file with sha256 {task.sha256}, which the trail names, but its content "
