@@ -123,6 +123,7 @@ def _good(verdict: Verdict) -> None:
 
 
 def _told(data: dict[str, object]) -> str:
+    data.pop("artifacts", None)  # Long digests: in --json and in the bundle.
     text = ", ".join(f"{key}={_short(value)}" for key, value in data.items() if value not in ("", [], {}))
     return text if len(text) <= 160 else text[:157] + "…"
 

@@ -22,7 +22,9 @@ Key = Annotated[
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Do not watch; look later with: change watch ID.")]
 
-console = Console(highlight=False, soft_wrap=True)
+#: Where nobody looks at a screen, a line may be long; cutting it into columns would only make it hard to search.
+_WIDE = None if sys.stdout.isatty() else 200
+console = Console(highlight=False, soft_wrap=True, width=_WIDE)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _COLOURS = {

@@ -20,8 +20,8 @@ class Amount:
         return total * self.value // 100 if self.percent else self.value
 
     def at_least_one(self, total: int) -> int:
-        """Return the size of a wave or batch out of ``total``: rounded down, but never empty."""
-        return max(1, min(total, self.allowed(total)))
+        """Return the size of a wave or batch out of ``total``: rounded up, so that half of three are two waves."""
+        return max(1, min(total, -(-total * self.value // 100) if self.percent else self.value))
 
     def __str__(self) -> str:
         return f"{self.value}%" if self.percent else str(self.value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from orchestrator.domain.admission import why_too_late
-from orchestrator.domain.canonical import plain
+from orchestrator.domain.canonical import plain, rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState, Wanted
 from orchestrator.domain.identity import Actor
 from orchestrator.domain.inventory import Environment
@@ -212,7 +212,7 @@ def put_everything_back(change_id: str, crew: Crew) -> ChangeRequest:
     working.settle([replace(r, status=HostStatus.SKIPPED, reason="the change was rolled back before") for r in waiting])
     _let_go(working, change)
     if change.reserved.end < crew.now():
-        working.note("window-overrun", data={"ended": change.reserved.end.isoformat()})
+        working.note("window-overrun", data={"ended": rfc3339(change.reserved.end)})
     change = working.change()
     if stuck:
         failed = replace(change, issues=(*change.issues, *stuck))

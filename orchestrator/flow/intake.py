@@ -24,9 +24,17 @@ class Submitted:
 
 
 def submit(rendered: RenderedRequest, caller: Caller, *, ledger: Ledger, desk: Desk) -> Submitted:
-    """Enter a request. The same source twice is the same change. Raises Refused for a window that has passed."""
-    if (known := ledger.store.change_from(rendered.source_key)) is not None:
-        return Submitted(change=known, is_new=False)
+    """Enter a request. Raises Refused for a window that has passed.
+
+    The same source twice is the same change as long as that has not ended; after that it is asked for anew.
+    """
+    source = rendered.source_key
+    again = 1
+    while (known := ledger.store.change_from(source)) is not None:
+        if not known.state.has_ended:
+            return Submitted(change=known, is_new=False)
+        again += 1
+        source = f"{rendered.source_key}.{again}"
     person = signer(desk.signers.people(), desk.signers, caller, Action.SUBMIT)
     now = ledger.clock.now()
     if (slot := occurrence(rendered.spec.window)).end <= now:
@@ -42,7 +50,7 @@ def submit(rendered: RenderedRequest, caller: Caller, *, ledger: Ledger, desk: D
         spec=rendered.spec,
         requester=person.name,
         requested=signature.signed,
-        source_key=rendered.source_key,
+        source_key=source,
         created_at=now,
     )
     data = {"title": rendered.spec.title, "template": rendered.spec.template, "request": rendered.digest}

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.domain.admission import last_safe_start, why_too_late
 from orchestrator.domain.calendar import Slot, occurrence
+from orchestrator.domain.canonical import rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.identity import Actor
 from orchestrator.domain.lifecycle import ChangeEvent
@@ -63,8 +64,8 @@ def schedule(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
         ChangeEvent.SCHEDULED,
         actor=actor,
         data={
-            "start": fitting.slot.start.isoformat(),
-            "end": fitting.slot.end.isoformat(),
+            "start": rfc3339(fitting.slot.start),
+            "end": rfc3339(fitting.slot.end),
             "fits_whole": fitting.fits_whole,
             "class_none": sum(h.rollback_class is RollbackClass.NONE for h in plan.hosts),
         },
