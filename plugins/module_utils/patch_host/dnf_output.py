@@ -40,7 +40,7 @@ def read_transaction(out, err):
             if len(row) >= 5:
                 _note(section, row, changes, problems)
                 row = []
-    return changes, problems + _complaints(out, r"Problem", r"\s+- ") + _complaints(err, r"Error|Problem", r".")
+    return changes, problems + _complaints(out, r"Problem", r"\s+- ") + _complaints(err, r"Error|Problem", r"\s")
 
 
 def read_advisories(listed, told):

@@ -48,6 +48,7 @@ class FamilyDnf(RpmFamily):
         "packagekit.service",
         "packagekit-offline-update.service",
     )
+    program = "/usr/bin/dnf"
     caches = ("/var/cache/dnf", "/var/cache/PackageKit")
     pid_files = ("/var/lib/dnf/rpmdb_lock.pid", "/var/cache/dnf/metadata_lock.pid", "/var/cache/dnf/download_lock.pid")
     configuration = "/etc/dnf/dnf.conf"
@@ -56,6 +57,11 @@ class FamilyDnf(RpmFamily):
     def __init__(self, shell):
         super().__init__(shell)
         self._reasons = None
+        if os.path.basename(os.path.realpath(self.program)) == "dnf5":
+            raise PatchError(
+                "This host has dnf 5, and the family dnf is for dnf 4: its shell, which restores, is gone in dnf 5. "
+                "Leave the host out."
+            )
 
     @classmethod
     def detect(cls, shell):
@@ -209,7 +215,8 @@ class FamilyDnf(RpmFamily):
         said = done.out + done.err
         # A file that is not there is pushed; one that was tampered with must not be.
         if done.rc != 0 and ("GPG" in said or "Public key" in said or "checksum" in said.lower()):
-            raise PatchError("dnf was to download %d packages, but said: %s" % (len(packages), last_words(done)))
+            said = "; ".join(read_transaction(done.out, done.err)[1]) or last_words(done)
+            raise PatchError("dnf was to download %d packages, but said: %s" % (len(packages), said))
 
     def _read(self, arguments, asked):
         done = self.shell.run(["dnf", "-q", *arguments], timeout=_READING, environment=_ENVIRONMENT)

@@ -231,6 +231,13 @@ def test_nothing_to_install_starts_nothing(tmp_path: Path) -> None:
     assert shell.called("dnf") == []
 
 
+def test_dnf_5_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dnf").symlink_to("dnf5")
+    monkeypatch.setattr(family_dnf.FamilyDnf, "program", str(tmp_path / "dnf"))
+    with pytest.raises(errors.PatchError, match="dnf 5"):
+        family(tmp_path, {})
+
+
 class Database:
     """An rpm database that a transaction changes."""
 
@@ -329,8 +336,9 @@ def test_download_returns_what_no_repository_has(tmp_path: Path) -> None:
 
 
 def test_download_with_a_bad_signature_is_refused(tmp_path: Path) -> None:
-    dnf = family(tmp_path, {"dnf install": (1, "", "Error: GPG check FAILED\n")})[0]
-    with pytest.raises(errors.PatchError, match="GPG check FAILED"):
+    said = (1, "", "Error: GPG check FAILED\nsslverify: 1\nuser_agent: libdnf\n")
+    dnf = family(tmp_path, {"dnf install": said})[0]
+    with pytest.raises(errors.PatchError, match=r"Error: GPG check FAILED$"):
         dnf.download([item("alpha", "1.1-1", "1.0-1")], str(tmp_path))
 
 
