@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
@@ -51,10 +52,11 @@ class SiteContent:
         found = Content(files=self._digests(files.content), versions=versions(self.site))
         _refuse(_differences(content, found))
         root = self.root(content.digest)
-        if self.frozen_is_whole(content.digest):
-            self._replace(root, content, files)
-        else:
-            _refresh(root, files.hosts)
+        with _alone(root.parent):
+            if self.frozen_is_whole(content.digest):
+                self._replace(root, content, files)
+            else:
+                _refresh(root, files.hosts)
 
     def frozen_is_whole(self, digest: str) -> str:
         """Return what differs in the frozen copy from its digest, or an empty text."""
@@ -81,22 +83,14 @@ class SiteContent:
         return hashlib.sha256(content).hexdigest()
 
     def _replace(self, root: Path, content: Content, files: SiteFiles) -> None:
-        root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".freezing-", dir=root.parent) as folder:
-            fresh = Path(folder) / "fresh"
+            fresh, broken = Path(folder) / "fresh", Path(folder) / "broken"
             self._copy(fresh, content, files)
             if root.exists():
                 # Not whole: whatever it is, nobody may run from it.
                 _unlock(root)
-                root.rename(Path(folder) / "broken")
-            try:
-                fresh.rename(root)
-            except OSError:
-                # Somebody else froze the same content in this moment; what is under that name must be whole.
-                _refuse([self.frozen_is_whole(content.digest)])
-            finally:
-                for left in Path(folder).iterdir():
-                    _unlock(left)
+                root.rename(broken)
+            fresh.rename(root)
 
     def _copy(self, fresh: Path, content: Content, files: SiteFiles) -> None:
         expected = {file.path: file.sha256 for file in content.files}
@@ -108,6 +102,18 @@ class SiteContent:
             _put(fresh / path, file)
         (fresh / _LIST).write_bytes(canonical({"files": content.files, "versions": content.versions}))
         _lock(fresh)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from freezing at the same time."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _listed(root: Path) -> Content:
