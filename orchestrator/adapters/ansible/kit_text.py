@@ -35,8 +35,7 @@ def readme(facts: Facts) -> str:
     parts = [
         f"ROLLBACK KIT OF CHANGE {plan.change}: {plan.spec.title}",
         "This folder puts the hosts of this change back to the packages they had before it. It needs neither Patch\n"
-        "Orchestrator nor its database, only Ansible and SSH. You may copy it to another\n"
-        "machine; then go to where it lies there.\n"
+        "Orchestrator nor its database, only Ansible and SSH. You may copy it to another machine and work there.\n"
         "Where Patch Orchestrator still works, use that instead, so that it knows:\n"
         f"    orchestrator change rollback {plan.change}",
         f"PUT ALL HOSTS BACK\n    cd {shlex.quote(str(facts.folder))} && {command}",
