@@ -48,7 +48,7 @@ class Bundle:
     """What was found in the archive.
 
     ``hashes`` goes over every file, ``raw`` and ``said`` over the documents of fixed name; ``troubles`` are those that
-    could not be understood.
+    could not be understood. ``checked`` remembers the events of the trail, for which most checks ask.
     """
 
     hashes: Mapping[str, str]
@@ -57,6 +57,7 @@ class Bundle:
     troubles: tuple[str, ...]
     pins: Pins = field(default_factory=Pins)
     is_valid: Callable[[SignedStatement], bool]
+    checked: list[Object] = field(default_factory=list)
 
     def document(self, name: str) -> Plain:
         """Return what a document says. Raises NotThere."""
