@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -69,8 +70,7 @@ class ActionModule(ActionBase):
 def _extract(tar, sha256, folder):
     source = tar.extractfile(sha256)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{sha256}.", delete=False) as target:
-        while block := source.read(1 << 20):
-            target.write(block)
+        shutil.copyfileobj(source, target)
     try:
         if not _is_good(Path(target.name), sha256):
             raise AnsibleActionFail(
@@ -88,6 +88,6 @@ def _is_good(path, sha256):
         return False
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest() == sha256

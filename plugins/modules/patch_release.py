@@ -5,7 +5,7 @@ DOCUMENTATION = r"""
 module: patch_release
 short_description: Drop a change's rollback point and end its claim
 description:
-  - Removes the point, unless C(job.keep_point) says that it is kept. Where the change still holds the host, the new files
+  - Removes the point, unless C(job.keep_point) keeps it. Where the change still holds the host, the new files
     are removed, too, rival updaters are given back as they stood, and the claim ends. Doing it again changes nothing.
 extends_documentation_fragment: patch_job
 author: Patch Orchestrator

@@ -78,17 +78,17 @@ def locked(path):
 
 
 def try_lock(path):
-    """Return an open file that holds the lock until it is closed or its last process ends; None if it is taken."""
+    """Return a descriptor that holds the lock until it is closed or its last process ends; None if it is taken."""
     make_folder(os.path.dirname(path))
-    file = open(path, "a")  # noqa: SIM115 - stays open: the lock is the file's
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        file.close()
+        os.close(descriptor)
         if error.errno not in (errno.EAGAIN, errno.EACCES):
             raise
         return None
-    return file
+    return descriptor
 
 
 def sha256_of(path):

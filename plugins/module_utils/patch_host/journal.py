@@ -48,18 +48,18 @@ class Journal:
 
     def check(self, token, change, step):
         """Raise `Refused` where `token` may not act now. Takes the step's lock and keeps it until this process ends."""
-        if self._held is None:
-            self._held = try_lock(os.path.join(self.folder, "step.lock"))
+        self._take_lock("Step %s of change %s" % (step, change))
         claim = self.claim()
-        if self._held is None:
-            raise Refused(
-                "Step %s of change %s was asked for, but another step is still at work on this host. Wait until it has "
-                "ended; verify.yml shows the journal." % (step, change),
-                claim,
-            )
         reason = refusal(self.records(), claim, token, change, step)
         if reason:
+            self.let_go()
             raise Refused("Step %s of change %s was refused: %s" % (step, change, reason), claim)
+
+    def let_go(self):
+        """Give the step's lock up, as the end of the process does."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def begin(self, token, change, step):
         """Check the token, then write down that the step begins; `protect` and `restore` claim the host with it."""
@@ -87,6 +87,7 @@ class Journal:
         What the other one left open counts as settled from here on, and its change as lost to it.
         """
         with locked(self._lock):
+            self._take_lock("Adopting the host")
             claim = self.claim()
             left = _foreign_changes(self.records(), claim, token.installation)
             if claim and claim.get("installation") != token.installation:
@@ -101,6 +102,16 @@ class Journal:
             return False
         remove(self._claim)
         return True
+
+    def _take_lock(self, what):
+        if self._held is None:
+            self._held = try_lock(os.path.join(self.folder, "step.lock"))
+        if self._held is None:
+            raise Refused(
+                "%s was asked for, but another step is still at work on this host. Wait until it has ended; verify.yml "
+                "shows the journal." % what,
+                self.claim(),
+            )
 
     def _write_claim(self, token, change):
         claim = {
