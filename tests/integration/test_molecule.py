@@ -23,7 +23,13 @@ def test_role_converges_and_a_second_time_changes_nothing(role: str) -> None:
         pytest.skip(reason)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        ["molecule", "test"], cwd=ROOT / "roles" / role, env=env, capture_output=True, text=True, timeout=500, check=False
+        ["molecule", "test"],
+        cwd=ROOT / "roles" / role,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
