@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +17,9 @@ from orchestrator.adapters.ansible.kit import FolderKit
 from orchestrator.adapters.ansible.packages import PackageStore
 from orchestrator.adapters.ansible.progress import latest_progress
 from orchestrator.adapters.ansible.runner import SupervisedRunner
-from orchestrator.adapters.evidence.bundle import write_bundle
-from orchestrator.adapters.evidence.keys import SigningKey, current
+from orchestrator.adapters.evidence.bundle import Notary
+from orchestrator.adapters.evidence.keys import current
+from orchestrator.adapters.evidence.outside import AppendedFile
 from orchestrator.adapters.evidence.trust import read_pins
 from orchestrator.adapters.evidence.verifier import verify_bundle, verify_trail
 from orchestrator.adapters.health import service_checks
@@ -33,7 +33,7 @@ from orchestrator.adapters.rollback.command import CommandProvider
 from orchestrator.adapters.rollback.command_config import CommandConfig
 from orchestrator.adapters.rollback.packages import PackagesProvider
 from orchestrator.adapters.store import SqlStore, open_database, upgrade
-from orchestrator.domain.evidence import BundleContents, Verdict
+from orchestrator.domain.evidence import Verdict
 from orchestrator.domain.inventory import Host, Secret
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.engine.carrier import Carriers
@@ -56,32 +56,6 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Wait."""
         time.sleep(seconds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteNotary:
-    """Implements ``ports.Notary`` with the site's key and the file to which checkpoints are sent."""
-
-    key: SigningKey
-    checkpoint_file: Path | None
-
-    def sign(self, document: bytes) -> bytes:
-        """Return the signature document for these bytes."""
-        return self.key.sign(document)
-
-    def publish(self, line: bytes) -> None:
-        """Append the checkpoint to the file outside; without one it stays in the database alone."""
-        if self.checkpoint_file is None:
-            return
-        try:
-            with self.checkpoint_file.open("ab") as file:
-                file.write(line.rstrip(b"\n") + b"\n")
-        except OSError as error:
-            raise Unavailable(f"the checkpoint file {self.checkpoint_file} cannot be written: {error}") from error
-
-    def write_bundle(self, target: Path, contents: BundleContents) -> Path:
-        """Write an evidence bundle."""
-        return write_bundle(target, contents, self.key)
 
 
 class Site:
@@ -152,9 +126,10 @@ class Site:
         return KnownHosts(self.settings.state / "known_hosts")
 
     @cached_property
-    def notary(self) -> SiteNotary:
+    def notary(self) -> Notary:
         """The installation's signature."""
-        return SiteNotary(key=current(self.settings.signing_key.parent), checkpoint_file=self.settings.checkpoint_file)
+        file = self.settings.checkpoint_file
+        return Notary(key=current(self.settings.signing_key.parent), outside=[AppendedFile(file)] if file else [])
 
     @cached_property
     def crew(self) -> Crew:
@@ -170,6 +145,7 @@ class Site:
                 state=self.settings.state,
                 frozen=self.content.root,
                 restore_lines={name: tool.restore_line for name, tool in self._tools.items()},
+                vault_password=self._vault_password,
             ),
             providers=self._providers,
             classes={"packages": RollbackClass.PACKAGE}
@@ -185,12 +161,6 @@ class Site:
     def offered_keys(self, hosts: Sequence[Host]) -> Sequence[OfferedKeys]:
         """Return the SSH host keys that hosts offer."""
         return fetch_host_keys(hosts)
-
-    def verify(
-        self, bundle: Path, keys: Sequence[str], *, history: Path | None = None, checkpoints: Path | None = None
-    ) -> Verdict:
-        """Verify a bundle against pinned keys."""
-        return verify_file(bundle, keys, history=history, checkpoints=checkpoints)
 
     def latest_progress(self, change_id: str) -> str:
         """Return the newest task that Ansible has told of for a change, in words; nothing where there is none."""
@@ -231,12 +201,16 @@ class Site:
 
 
 def verify_file(
-    bundle: Path, keys: Sequence[str], *, history: Path | None = None, checkpoints: Path | None = None
+    bundle: Path,
+    keys: Sequence[str],
+    *,
+    history: Path | None = None,
+    checkpoints: Path | None = None,
+    signers: Path | None = None,
 ) -> Verdict:
     """Verify a bundle against pinned keys; needs no site."""
-    is_valid: Callable[..., bool] = SiteSigners(Path("people.yml")).is_valid
-    pins = read_pins(keys, history=history, checkpoints=checkpoints)
-    return verify_bundle(bundle, pins=pins, is_valid=is_valid)
+    pins = read_pins(keys, history=history, checkpoints=checkpoints, signers=signers)
+    return verify_bundle(bundle, pins=pins, is_valid=SiteSigners(Path("people.yml")).is_valid)
 
 
 def _command_config(configured: CommandSettings) -> CommandConfig:

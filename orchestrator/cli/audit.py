@@ -65,11 +65,14 @@ def verify(
     checkpoints: Annotated[
         Path | None, typer.Option("--checkpoints", help="Checkpoints that you received outside.")
     ] = None,
+    signers: Annotated[
+        Path | None, typer.Option("--signers", help="People's keys that you hold yourself (allowed_signers).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify a bundle offline, against a key that you pinned beforehand; or the chains of the database."""
     if bundle is not None:
-        verdicts = [verify_file(bundle, key or [], history=history, checkpoints=checkpoints)]
+        verdicts = [verify_file(bundle, key or [], history=history, checkpoints=checkpoints, signers=signers)]
     else:
         site = site_of(context)
         verdicts = [site.verify_trail(head.chain) for head in site.ledger.store.heads()]

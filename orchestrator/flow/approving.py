@@ -72,7 +72,7 @@ def waive(change_id: str, subject: str, reason: str, caller: Caller, *, ledger: 
         replace(change, waivers=(*others, waiver)),
         ChangeEvent.WAIVED,
         actor=signature.actor,
-        data={"subject": subject, "reason": reason},
+        data={"subject": subject, "reason": reason, "signed": digest_of(signature.signed)},
         also=_known_as(signature, change),
     )
 
@@ -100,6 +100,7 @@ def _refuse(
 
 def _enter(change: ChangeRequest, given: Vote, signature: Signature, *, ledger: Ledger) -> ChangeRequest:
     now, data = ledger.clock.now(), {"decision": given.decision.value, "digest": given.digest, "reason": given.reason}
+    data["signed"] = digest_of(signature.signed)
     voted = replace(change, votes=(*change.votes, given))
     if given.decision is Decision.REJECT:
         return ledger.record(

@@ -55,7 +55,7 @@ class Working:
         plan, store = self.plan(), self.crew.ledger.store
         with store.begin() as writing:
             token = writing.lease(list(names), change.id, now=self.crew.now(), hold=timedelta(hours=12))
-        return Batch(
+        batch = Batch(
             change=change,
             environment=Environment.PRODUCTION,
             content=plan.content.digest,
@@ -66,6 +66,9 @@ class Working:
             installation=store.installation(),
             packages_dir=str(self.crew.packages.folder),
         )
+        # A host refuses tokens older than one it has seen, so the kit has to know each new one.
+        self.crew.kit.write(plan, tuple(hosts.values()), {p.host: batch.patch_job(p) for p in batch.plans})
+        return batch
 
     def settle(self, runs: Sequence[HostRun]) -> None:
         """Write what came of hosts, each with its line in the trail."""

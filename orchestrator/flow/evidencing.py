@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,22 +16,31 @@ from orchestrator.domain.evidence import (
     prove,
 )
 from orchestrator.domain.identity import Actor, Person
+from orchestrator.errors import StaleChange
 from orchestrator.flow import reports
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import Notary
 
+_ATTEMPTS = 5
+
 
 def checkpoint(chain: str, ledger: Ledger, notary: Notary) -> CheckpointProof:
     """Sign the heads of all chains as they are now, send the checkpoint outside, and prove one chain's place in it."""
-    heads = ledger.store.heads()
-    last = ledger.store.last_checkpoint()
-    document = canonical(next_checkpoint(heads, at=ledger.clock.now(), previous=last[0] if last else None))
-    signature = notary.sign(document)
-    proof = prove(chain, heads, document, signature)
-    with ledger.store.begin() as writing:
-        writing.keep_checkpoint(reports.number(_read(document), "seq"), document, signature)
+    for attempt in range(_ATTEMPTS):
+        heads = ledger.store.heads()
+        last = ledger.store.last_checkpoint()
+        made = next_checkpoint(heads, at=ledger.clock.now(), previous=last[0] if last else None)
+        document = canonical(made)
+        signature = notary.sign(document)
+        try:
+            with ledger.store.begin() as writing:
+                writing.keep_checkpoint(made.seq, document, signature)
+            break
+        except StaleChange:  # Somebody else made the same checkpoint this moment; ours follows theirs.
+            if attempt == _ATTEMPTS - 1:
+                raise
     notary.publish(checkpoint_line(document, signature))
-    return proof
+    return prove(chain, heads, document, signature)
 
 
 def export(change_id: str, target: Path, actor: Actor, state: Path, *, ledger: Ledger, notary: Notary) -> Path:
@@ -89,8 +97,3 @@ def _tasks(jobs: Mapping[str, Plain], state: Path) -> Sequence[TaskFile]:
             source = state / reports.text(artifact, "path")
             found.append(TaskFile(name=f"{job}.{source.name}", sha256=reports.text(artifact, "sha256"), source=source))
     return found
-
-
-def _read(document: bytes) -> dict[str, Plain]:
-    value: dict[str, Plain] = json.loads(document)
-    return value

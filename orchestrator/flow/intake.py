@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.calendar import occurrence
-from orchestrator.domain.canonical import plain
+from orchestrator.domain.canonical import digest, plain
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.identity import Action
 from orchestrator.domain.lifecycle import requested
@@ -54,6 +54,7 @@ def submit(rendered: RenderedRequest, caller: Caller, *, ledger: Ledger, desk: D
         created_at=now,
     )
     data = {"title": rendered.spec.title, "template": rendered.spec.template, "request": rendered.digest}
+    data["signed"] = digest(signature.signed)
     with ledger.store.begin() as writing:
         writing.open(change, requested(change, at=now, actor=signature.actor, data=data))
         writing.keep_document(change.id, "people", person_key(person), plain(person))

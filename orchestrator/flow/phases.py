@@ -60,10 +60,7 @@ def run_phase(
         hosts=tuple(HostJob(host=p.host, patch_job=batch.patch_job(p, **(more or {}))) for p in batch.plans),
         timeout=JOB_TIMEOUT,
     )
-    begun = [
-        StepRecord(change=job.change, host=host, step=step, token=batch.token, job=job.id, started_at=crew.now())
-        for host in batch.names
-    ]
+    begun = _begun(batch, step, job.id, crew)
     with crew.ledger.store.begin() as writing:
         writing.keep_steps(begun)
     result = crew.runner.run(job)
@@ -148,6 +145,16 @@ def explain(result: HostResult) -> str:
     }.get(result.outcome, "failed")
     where = f" at '{result.task}'" if result.task else ""
     return f"{told}{where}: {result.message}" if result.message else f"{told}{where}"
+
+
+def _begun(batch: Batch, step: Step, job: str, crew: Crew) -> list[StepRecord]:
+    """Return the steps as they begin; one that began before a crash keeps its beginning."""
+    known = {record.host: record for record in crew.ledger.store.steps(batch.change.id) if record.job == job}
+    return [
+        known.get(host)
+        or StepRecord(change=batch.change.id, host=host, step=step, token=batch.token, job=job, started_at=crew.now())
+        for host in batch.names
+    ]
 
 
 def _finished(record: StepRecord, result: JobResult, crew: Crew) -> StepRecord:
