@@ -210,8 +210,9 @@ class FamilyDnf(RpmFamily):
     def _fetch(self, verb, packages, folder):
         if not packages:
             return
-        argv = ["-y", "--setopt=strict=0", verb, "--downloadonly", "--downloaddir", folder, *map(_nevra, packages)]
-        done = self.shell.run(["dnf", *argv], timeout=3600)
+        # Fetching is no installing: that a package is on hold is said where the transaction is judged.
+        options = ["-y", *_EVERYTHING, "--setopt=strict=0", verb, "--downloadonly", "--downloaddir", folder]
+        done = self.shell.run(["dnf", *options, *map(_nevra, packages)], timeout=3600)
         said = done.out + done.err
         # A file that is not there is pushed; one that was tampered with must not be.
         if done.rc != 0 and ("GPG" in said or "Public key" in said or "checksum" in said.lower()):
