@@ -235,7 +235,7 @@ def cancel(
     site.ledger.store.change(change_id)
     if not needs_yes(yes, f"Cancel {change_id}"):
         return
-    change = operating.cancel(change_id, reason_or_ask(reason), actor, site.ledger, roll_back=roll_back)
+    change = operating.cancel(change_id, reason_or_ask(reason), actor, site.crew, roll_back=roll_back)
     if change.state in CARRIED:
         _make_carried(site, change_id)
         say(f"{change.id} is asked to stop; what the hosts are doing now is finished first.")

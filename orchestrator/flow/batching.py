@@ -111,7 +111,9 @@ def work(working: Working, batch: Batch, runs: Sequence[HostRun]) -> None:
     """Take the hosts through the phases. Called again after a crash, it finds the jobs that were begun and goes on."""
     crew = working.crew
     state = {run.host: replace(run, token=batch.token) for run in runs}
-    fresh = batch.only([host for host, run in state.items() if run.status in (HostStatus.PENDING, HostStatus.LEASED)])
+    # After a crash, what is begun on a host would itself look like a host that is unfit.
+    begun = {step.host for step in crew.ledger.store.steps(batch.change.id) if step.job == batch.job_id(Step.PROTECT)}
+    fresh = batch.only([host for host, run in state.items() if not run.touched and host not in begun])
     _preflight(working, fresh, state)
     batch = batch.only(_open(state))
     services = _services_before(batch, crew)

@@ -169,7 +169,8 @@ def _trip(working: Working, change: ChangeRequest, reason: str) -> ChangeRequest
     if scope is OnTrip.ALL:
         return _roll_back(working, change, reason)
     if scope is OnTrip.FAILED:
-        return_hosts(working, [run for run in working.runs() if run.failed and run.touched])
+        back = HostStatus.RESTORED
+        return_hosts(working, [r for r in working.runs() if r.failed and r.touched and r.status is not back])
     return _stop(working, change, reason)
 
 
@@ -180,7 +181,7 @@ def _roll_back(working: Working, change: ChangeRequest, reason: str) -> ChangeRe
 
 
 def _stop(working: Working, change: ChangeRequest, reason: str) -> ChangeRequest:
-    _let_go(working, change)
+    let_go(working, change)
     if not any(run.touched for run in working.runs()):
         return working.record(change, ChangeEvent.CANCELLED, data={"reason": reason}, free=True)
     failed = replace(change, issues=(*change.issues, reason))
@@ -189,7 +190,7 @@ def _stop(working: Working, change: ChangeRequest, reason: str) -> ChangeRequest
 
 def _finish(working: Working, change: ChangeRequest) -> ChangeRequest:
     """All hosts are settled: give back what was held, and say how it went."""
-    _let_go(working, change)
+    let_go(working, change)
     runs = working.runs()
     issues = [f"{run.host}: {run.status} ({run.reason})" for run in runs if run.status is not HostStatus.DONE]
     issues += [f"{run.host}: {warning}" for run in runs for warning in run.warnings]
@@ -210,7 +211,7 @@ def put_everything_back(change_id: str, crew: Crew) -> ChangeRequest:
     stuck = [f"{r.host}: {r.reason}" for r in working.runs() if r.touched and r.status is not HostStatus.RESTORED]
     waiting = [r for r in working.runs() if not r.status.is_settled and not r.touched]
     working.settle([replace(r, status=HostStatus.SKIPPED, reason="the change was rolled back before") for r in waiting])
-    _let_go(working, change)
+    let_go(working, change)
     if change.reserved.end < crew.now():
         working.note("window-overrun", data={"ended": rfc3339(change.reserved.end)})
     change = working.change()
@@ -222,7 +223,7 @@ def put_everything_back(change_id: str, crew: Crew) -> ChangeRequest:
     return working.record(change, ChangeEvent.ROLLED_BACK, data=working.tally(), free=True)
 
 
-def _let_go(working: Working, change: ChangeRequest) -> None:
+def let_go(working: Working, change: ChangeRequest) -> None:
     """Give rival updaters back and end the claims on every host that was claimed; the points stay."""
     claimed = {s.host for s in working.crew.ledger.store.steps(change.id) if s.job.startswith(f"{change.id}.l")}
     plan, hosts = working.plan(), working.frozen_hosts()

@@ -9,8 +9,10 @@ from orchestrator.domain.identity import Actor
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.run import HostStatus
 from orchestrator.errors import Refused
+from orchestrator.flow.batching import Working
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.drifting import look_for_drift
+from orchestrator.flow.execution import let_go
 from orchestrator.flow.ledger import Ledger
 
 
@@ -31,21 +33,22 @@ def resume(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     return crew.ledger.record(again, ChangeEvent.RESUMED, actor=actor)
 
 
-def cancel(change_id: str, reason: str, actor: Actor, ledger: Ledger, *, roll_back: bool) -> ChangeRequest:
+def cancel(change_id: str, reason: str, actor: Actor, crew: Crew, *, roll_back: bool) -> ChangeRequest:
     """Stop a change. Before the run it is cancelled; a run stops between two steps, and puts back if that was asked.
 
     A paused run that has touched hosts ends FAILED, or rolls back.
     """
+    ledger = crew.ledger
     change, data = ledger.store.change(change_id), {"reason": reason}
     if change.state is ChangeState.RUNNING:
-        wanted = Wanted.ROLL_BACK if roll_back else Wanted.STOP
-        event = ChangeEvent.ROLLBACK_REQUESTED if roll_back else ChangeEvent.STOP_REQUESTED
-        return ledger.record(replace(change, wanted=wanted), event, actor=actor, data=data)
-    if change.state is ChangeState.PAUSED and any(run.touched for run in ledger.store.runs(change_id)):
-        if roll_back:
+        return _ask(change, Wanted.ROLL_BACK if roll_back else Wanted.STOP, reason, actor, ledger)
+    touched = any(run.touched for run in ledger.store.runs(change_id))
+    if change.state is ChangeState.PAUSED:
+        if touched and roll_back:
             return roll_back_now(change_id, reason, actor, ledger)
-        return ledger.record(change, ChangeEvent.FAILED, actor=actor, data=data, also=lambda w: w.free(change_id))
-    return ledger.record(change, ChangeEvent.CANCELLED, actor=actor, data=data, also=lambda w: w.free(change_id))
+        let_go(Working(crew=crew, change_id=change_id), change)
+    event = ChangeEvent.FAILED if change.state is ChangeState.PAUSED and touched else ChangeEvent.CANCELLED
+    return ledger.record(change, event, actor=actor, data=data, also=lambda writing: writing.free(change_id))
 
 
 def roll_back_now(change_id: str, reason: str, actor: Actor, ledger: Ledger) -> ChangeRequest:
@@ -56,5 +59,11 @@ def roll_back_now(change_id: str, reason: str, actor: Actor, ledger: Ledger) -> 
     if change.state is not ChangeState.RUNNING and not touched & held:
         raise Refused(f"change {change_id} holds no rollback point of a changed host: there is nothing to put back.")
     if change.state is ChangeState.RUNNING:
-        return cancel(change_id, reason, actor, ledger, roll_back=True)
+        return _ask(change, Wanted.ROLL_BACK, reason, actor, ledger)
     return ledger.record(change, ChangeEvent.ROLLBACK_STARTED, actor=actor, data={"reason": reason})
+
+
+def _ask(change: ChangeRequest, wanted: Wanted, reason: str, actor: Actor, ledger: Ledger) -> ChangeRequest:
+    """Ask the run to stop between two steps, and to put back what was touched if that is wanted."""
+    event = ChangeEvent.ROLLBACK_REQUESTED if wanted is Wanted.ROLL_BACK else ChangeEvent.STOP_REQUESTED
+    return ledger.record(replace(change, wanted=wanted), event, actor=actor, data={"reason": reason})

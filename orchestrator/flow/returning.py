@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from orchestrator.domain.canonical import digest
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.rollout import OnTrip, budget
 from orchestrator.domain.run import HostRun, HostStatus, judge
@@ -33,7 +34,13 @@ def return_hosts(working: Working, runs: Sequence[HostRun]) -> None:
         working.settle([replace(r, status=HostStatus.RESTORE_FAILED, reason="not in the inventory") for r in gone])
         present = [run for run in mine if run.host in hosts]
         if present:
-            _return_batch(working, change, present, name=f"l{change.lap}.w{wave}.b{number}.v{change.version}")
+            _return_batch(working, change, present, name=_name(change, present))
+
+
+def _name(change: ChangeRequest, runs: Sequence[HostRun]) -> str:
+    """Return a name that is the same when the same hosts are put back again after a crash, and no other's."""
+    hosts = digest(sorted(run.host for run in runs))[:8]
+    return f"l{change.lap}.w{runs[0].wave}.b{runs[0].batch}.back{change.version}-{hosts}"
 
 
 def _return_batch(working: Working, change: ChangeRequest, runs: Sequence[HostRun], *, name: str) -> None:

@@ -10,12 +10,13 @@ from orchestrator.domain.calendar import Slot, occurrence
 from orchestrator.domain.canonical import rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.identity import Actor
+from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import Refused
-from orchestrator.flow.crew import Crew
-from orchestrator.flow.drifting import refuse_drift
+from orchestrator.flow.crew import Batch, Crew
+from orchestrator.flow.drifting import Drift, refuse_drift
 from orchestrator.flow.ledger import Ledger
 
 
@@ -48,9 +49,10 @@ def fit(change: ChangeRequest, plan: PatchPlan, ledger: Ledger) -> Fit:
 def schedule(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     """Reserve the window. Raises Refused where it has passed, or not even the first host fits in it any more."""
     change = crew.ledger.store.change(change_id)
-    if change.state is not ChangeState.PAUSED:
-        refuse_drift(change, crew)
     plan = crew.ledger.store.plan(change.digest)
+    if change.state is not ChangeState.PAUSED:
+        drift = refuse_drift(change, crew)
+        _prepare_kit(change, plan, drift, crew)
     fitting = fit(change, plan, crew.ledger)
     now = max(crew.now(), fitting.slot.start)
     needed = {p.host: p.needed for p in crew.ledger.store.predictions(plan.digest)}
@@ -70,3 +72,21 @@ def schedule(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
             "class_none": sum(h.rollback_class is RollbackClass.NONE for h in plan.hosts),
         },
     )
+
+
+def _prepare_kit(change: ChangeRequest, plan: PatchPlan, drift: Drift, crew: Crew) -> None:
+    """Write the rollback kit and try it now, outside of the window; the run only renews its tokens."""
+    present = tuple(host for host in plan.hosts if host.host in drift.hosts)
+    batch = Batch(
+        change=change,
+        environment=Environment.PRODUCTION,
+        content=plan.content.digest,
+        name="kit",
+        plans=present,
+        hosts=drift.hosts,
+        token=0,
+        installation=crew.ledger.store.installation(),
+        packages_dir=str(crew.packages.folder),
+    )
+    jobs = {host.host: batch.patch_job(host) for host in present}
+    crew.kit.write(plan, tuple(drift.hosts.values()), jobs)

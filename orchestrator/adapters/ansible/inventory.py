@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +19,10 @@ from orchestrator.errors import InvalidInput, Mistake
 
 #: As many broken hosts as a person can look at; the others are counted.
 _SHOWN = 20
+#: An inventory plugin's configuration names the plugin; what it answers can differ each time.
+_PLUGIN = re.compile(r"^\s*plugin\s*:", re.MULTILINE)
+#: Path, inode, size and time of change of every file.
+Stamp = tuple[tuple[str, int, int, int], ...]
 _ALL = {"all", "ungrouped"}
 #: Ansible's own answer to a name that is not there, or to a file that it cannot parse, is a warning.
 _STRICT = {
@@ -35,6 +40,7 @@ class AnsibleInventory:
     frozen: Callable[[str], Path]
     site_key: bytes = field(repr=False)
     vault_password: Secret = field(default_factory=lambda: Secret(""))
+    _known: dict[tuple[str, Path, Stamp], Sequence[Host]] = field(default_factory=dict, repr=False, compare=False)
 
     def resolve(self, pattern: str, environment: Environment, content: str = "") -> Sequence[Host]:
         """Return the hosts that an Ansible pattern matches, sorted by name; from the frozen content, if one is named.
@@ -44,6 +50,9 @@ class AnsibleInventory:
         folder = self.frozen(content) if content else self.site
         inventory = folder / "inventories" / environment
         _check(pattern, inventory)
+        stamp = stamp_of(folder, inventory)
+        if stamp is not None and (known := self._known.get((pattern, inventory, stamp))) is not None:
+            return known
         listed = self._listed(pattern, folder, inventory)
         groups = _groups(listed)
         if not groups:
@@ -51,7 +60,10 @@ class AnsibleInventory:
                 f"the pattern {pattern!r} matches no host of the {environment} inventory ({inventory}). "
                 "Look at what there is: orchestrator host list"
             )
-        return self._read(listed, groups, folder, inventory)
+        hosts = self._read(listed, groups, folder, inventory)
+        if stamp is not None:
+            self._known[pattern, inventory, stamp] = hosts
+        return hosts
 
     def _listed(self, pattern: str, folder: Path, inventory: Path) -> Mapping[str, Value]:
         programs = Programs(folder=folder, vault_password=self.vault_password)
@@ -91,6 +103,19 @@ class AnsibleInventory:
             told = f"{len(mistakes)} hosts of {inventory} have variables that cannot be used{more}:"
             raise InvalidInput(told, mistakes[:_SHOWN])
         return tuple(hosts)
+
+
+def stamp_of(folder: Path, inventory: Path) -> Stamp | None:
+    """Return what changes whenever an inventory file does; None where programs or plugins say who is there."""
+    found = []
+    for file in sorted((folder / "ansible.cfg", *inventory.rglob("*"))):
+        if not file.is_file():
+            continue
+        status = file.stat()
+        if status.st_mode & 0o111 or _PLUGIN.search(file.read_text(errors="replace")):
+            return None
+        found.append((str(file), status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 def _check(pattern: str, inventory: Path) -> None:

@@ -17,11 +17,17 @@ PLAYBOOK_PROGRAM = "ansible-playbook"
 
 
 def is_placed(folder: JobDir, job: Job) -> bool:
-    """Tell whether this very job was ordered before. Raises Refused where its id stands for another one."""
+    """Tell whether the job was begun before: then what it was begun with stands, whatever is asked for now.
+
+    Whoever goes on after a crash asks with a newer token, and perhaps for fewer hosts. Raises Refused where the id
+    stands for another work.
+    """
     known = folder.read(folder.order)
-    if known and known.get("digest") != digest(job):
+    if not known:
+        return False
+    if known.get("work") != _work(job):
         raise Refused(f"job {job.id} was asked for before, as something else: see {folder.order}. Use a new id.")
-    return bool(known)
+    return folder.started.exists() or folder.is_carried()
 
 
 def place(folder: JobDir, job: Job, root: Path, forks: int) -> None:
@@ -34,7 +40,7 @@ def place(folder: JobDir, job: Job, root: Path, forks: int) -> None:
     folder.write(folder.inventory, _inventory(job))
     order = {
         "id": job.id,
-        "digest": digest(job),
+        "work": _work(job),
         "change": job.change,
         "playbook": str(playbook),
         "environment": job.environment.value,
@@ -78,3 +84,8 @@ def _literal(value: Mapping[str, Plain] | Plain) -> object:
     if isinstance(value, list | tuple):
         return [_literal(item) for item in value]
     return value
+
+
+def _work(job: Job) -> str:
+    """Return what stays the same about a job however often it is asked for."""
+    return digest([job.id, job.change, job.playbook, job.environment, job.content])

@@ -7,14 +7,13 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import Unavailable
 
 #: SQLite waits so long for another writer, PostgreSQL ends a transaction whose owner sleeps so long (milliseconds).
 PATIENCE_MS = 30_000
+_MIGRATIONS = Path(__file__).parent / "migrations"
 PRAGMAS = (f"busy_timeout={PATIENCE_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
 
@@ -52,10 +51,32 @@ def open_database(url: str) -> Database:
 
 def upgrade(url: str) -> None:
     """Bring the tables to the version that this program needs; harmless where they are."""
+    if _version(url) == _newest():
+        return
+    # Alembic takes half of the time of a short command to import, and is hardly ever needed.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["url"] = url
     command.upgrade(config, "head")
+
+
+def _version(url: str) -> str:
+    database = open_database(url)
+    try:
+        with database.reader.connect() as connection:
+            return str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar())
+    except SQLAlchemyError:
+        return ""  # A new database, in which that table is still to be made.
+    finally:
+        database.close()
+
+
+def _newest() -> str:
+    """Return the version of the newest migration: the files begin with it, and are in order."""
+    return max(file.name.partition("_")[0] for file in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _open_sqlite(url: str) -> Database:
