@@ -37,7 +37,11 @@ def run_module(act, options=None, supports_check_mode=False, needs_family=True):
     Expected failures end in one sentence and a report, never in a stack trace.
     """
     arguments = {"job": {"type": "dict", "required": True}, "family": {"type": "str", "default": ""}}
-    module = AnsibleModule(argument_spec=dict(arguments, **(options or {})), supports_check_mode=supports_check_mode)
+    module = AnsibleModule(
+        argument_spec=dict(arguments, **(options or {})),
+        supports_check_mode=supports_check_mode,
+        no_log=True,  # whole locks do not belong into the host's syslog, too
+    )
     # The job can hold hundreds of packages; Ansible would send it back with each result.
     invocation = {"module_args": {"change": module.params["job"].get("change", ""), "family": module.params["family"]}}
     try:

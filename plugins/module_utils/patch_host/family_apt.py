@@ -73,10 +73,9 @@ class FamilyApt(Family):
         return compare(left, right)
 
     def refresh(self):
-        done = self.shell.run(
-            ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=%d" % _LOCK_WAIT, "-o", "Acquire::Languages=none", "update"],
-            timeout=_LOCK_WAIT + READING,
-        )
+        # Without it apt is content with the old index of a repository that does not answer, and says nothing.
+        strict = ["-o", "APT::Update::Error-Mode=any", "-o", "DPkg::Lock::Timeout=%d" % _LOCK_WAIT]
+        done = self.shell.run(["apt-get", "-q", *strict, "update"], timeout=_LOCK_WAIT + READING)
         if done.rc != 0:
             raise PatchError(
                 "apt-get update was to read the repositories, but said: %s. Check the sources and the way to them."

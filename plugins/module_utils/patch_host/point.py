@@ -24,23 +24,24 @@ class Point:
         second point would keep the damage.
         """
         known = self.report()
-        if known and {(one["name"], one["arch"]) for one in _covered(known)} >= {(p.name, p.arch) for p in packages}:
+        if known and _covered(known) >= {(one.name, one.arch, one.version) for one in packages}:
             return known, False
         make_folder(self.folder)
-        before = family.installed()
-        if read_json(self._path("before")) is None:
-            write_json(
-                self._path("before"),
-                {
-                    "packages": {key(package): package.version for package in before},
-                    "auto": [key(package) for package in before if package.auto],
-                    "held": [key(package) for package in before if package.held],
-                    "kernel": os.uname().release,
-                },
-            )
+        self._remember_before(family.installed(), packages)
         report = self._secure(family, packages)
         write_json(self._path("point"), report)
         return report, True
+
+    def _remember_before(self, installed, packages):
+        """Write down how packages and marks stand. What was known before stays, but for the packages secured now."""
+        before = read_json(self._path("before")) or {
+            "packages": {key(package): package.version for package in installed},
+            "auto": [key(package) for package in installed if package.auto],
+            "held": [key(package) for package in installed if package.held],
+            "kernel": os.uname().release,
+        }
+        before["packages"].update({key(package): package.version for package in packages})
+        write_json(self._path("before"), before)
 
     def _secure(self, family, packages):
         kept = self.report() or {"items": []}
@@ -137,4 +138,4 @@ class Point:
 
 
 def _covered(report):
-    return [*report["items"], *report["missing"]]
+    return {(one["name"], one["arch"], one["version"]) for one in [*report["items"], *report["missing"]]}
