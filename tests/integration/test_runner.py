@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,14 +178,22 @@ def test_a_second_run_returns_the_first_result(site: Site) -> None:
     assert site.log() == ["ran"]
 
 
-def test_an_id_stands_for_one_job_only(site: Site) -> None:
+def test_an_id_stands_for_one_work_only(site: Site) -> None:
     site.playbook("- ansible.builtin.command: sleep 2")
     caller = threading.Thread(target=site.runner().run, args=(site.job("web1"),))
     caller.start()
     site.supervisor()
     with pytest.raises(Refused, match="Use a new id"):
-        site.runner().run(site.job("web2"))
+        site.runner().run(replace(site.job("web1"), change="CHG-9999"))
     caller.join()
+
+
+def test_who_goes_on_after_a_crash_finds_what_the_job_was_begun_with(site: Site) -> None:
+    site.playbook(f"- ansible.builtin.shell: echo ran >> {site.path}/log")
+    first = site.runner().run(site.job("web1"))
+    newer = replace(site.job("web1"), hosts=(HostJob(host="web1", patch_job={"token": {"counter": 2}}),))
+    assert site.runner().run(newer) == first
+    assert site.log() == ["ran"]
 
 
 def test_an_ansible_that_was_killed_is_told(site: Site) -> None:
