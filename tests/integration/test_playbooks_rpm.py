@@ -163,6 +163,8 @@ def test_lock_is_installed_exactly_and_put_back_and_installed_again(site: Site) 
     site.everywhere(f"rm -rf {STATE}/packages")
     for scan in site.phase("scan", lock).of("scan"):
         assert scan["simulation"]["unavailable"] == ["tree"]
+        assert scan["simulation"]["problems"] == []
+        assert {one["name"] for one in scan["simulation"]["transitions"]} == {"tree", "web", "web-extra"}
         assert {one["name"]: one["version"] for one in scan["candidates"]} == {
             "tree": "1.2-1",
             "web": "1.1-1",

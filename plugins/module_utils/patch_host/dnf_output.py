@@ -56,6 +56,8 @@ def read_advisories(listed, told):
         if len(fields) < 3:
             continue
         name, version, arch = split_nevra(fields[-1])
+        if not (name and arch):
+            continue  # what a plugin has to say (subscription-manager) stands between the lines
         packages.setdefault((name, arch), []).append(_advisory(fields[0], about.get(fields[0], {}), version))
     return packages
 

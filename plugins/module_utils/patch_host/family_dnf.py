@@ -10,7 +10,7 @@ from ansible.module_utils.patch_host import rpm_host
 from ansible.module_utils.patch_host.dnf_holds import read_holds
 from ansible.module_utils.patch_host.dnf_output import read_advisories, read_transaction
 from ansible.module_utils.patch_host.errors import PatchError
-from ansible.module_utils.patch_host.model import Simulation, Transition
+from ansible.module_utils.patch_host.model import Simulation
 from ansible.module_utils.patch_host.rpm import RpmFamily, describe_candidate, keep_file
 from ansible.module_utils.patch_host.rpm_database import last_words, newest
 from ansible.module_utils.patch_host.rpm_repodata import Offer
@@ -57,6 +57,7 @@ class FamilyDnf(RpmFamily):
     def __init__(self, shell):
         super().__init__(shell)
         self._reasons = None
+        self._known_advisories = None
         if os.path.basename(os.path.realpath(self.program)) == "dnf5":
             raise PatchError(
                 "This host has dnf 5, and the family dnf is for dnf 4: its shell, which restores, is gone in dnf 5. "
@@ -70,6 +71,7 @@ class FamilyDnf(RpmFamily):
 
     def refresh(self):
         self._wait_for_lock()
+        self._known_advisories = None
         self._read(["makecache", "--refresh"], "the repositories' indexes were to be read anew")
 
     def candidates(self, installed):
@@ -103,21 +105,6 @@ class FamilyDnf(RpmFamily):
 
     def resolve(self, upgrades):
         return self._predict(["--assumeno", "--best", "upgrade", *map(_nevra, upgrades)]) if upgrades else _NOTHING
-
-    def simulate(self, upgrades, available, folder):
-        if not upgrades:
-            return _NOTHING
-        if folder:
-            return self._predict(["-y", _TEST, *_FILES_ONLY, "--best", "upgrade", *_paths(upgrades, available, folder)])
-        first = self.resolve(upgrades)
-        locked = {(item.name, item.arch): item for item in available}
-        # dnf takes new dependencies in their newest version. Those that it needs are asked for in the locked one.
-        needed = [locked[one.name, one.arch] for one in first.transitions if (one.name, one.arch) in locked]
-        if all(Transition(one.name, one.arch, "", one.version) in first.transitions for one in needed):
-            return first
-        named = {(one.name, one.arch) for one in first.transitions}
-        offered = [item for item in upgrades if (item.name, item.arch) in named]
-        return self._predict(["--assumeno", "--best", "install", *map(_nevra, [*offered, *needed])])
 
     def download(self, items, folder):
         self._wait_for_lock()
@@ -175,6 +162,15 @@ class FamilyDnf(RpmFamily):
         # Exit code 1 without names: the plugin is not installed.
         return self._updated_since_boot(names or rpm_host.replaced_since_boot(self._rows()))
 
+    def _offered(self, items):
+        return {(offer.name, offer.arch, offer.version) for offer in self._query([_nevra(item) for item in items])}
+
+    def _resolve_with(self, upgrades, needed):
+        return self._predict(["--assumeno", "--best", "install", *map(_nevra, [*upgrades, *needed])])
+
+    def _simulate_files(self, upgrades, available, folder):
+        return self._predict(["-y", _TEST, *_FILES_ONLY, "--best", "upgrade", *_paths(upgrades, available, folder)])
+
     def _query(self, what):
         form = "\\t".join("%%{%s}" % field for field in _FIELDS)
         argv = [*_EVERYTHING, "repoquery", "--qf", form, *what]
@@ -183,11 +179,12 @@ class FamilyDnf(RpmFamily):
 
     def _advisories(self):
         """Return {(name, arch): [Advisory]} of what is newer than installed."""
-        listed = self._read([*_EVERYTHING, "updateinfo", "list"], "the repositories' advisories were asked for")
-        if not listed.out.strip():
-            return {}
-        told = self._read([*_EVERYTHING, "updateinfo", "info"], "the repositories' advisories were asked for")
-        return read_advisories(listed.out, told.out)
+        if self._known_advisories is None:
+            asked = "the repositories' advisories were asked for"
+            listed = self._read([*_EVERYTHING, "updateinfo", "list"], asked).out
+            told = self._read([*_EVERYTHING, "updateinfo", "info"], asked).out if listed.strip() else ""
+            self._known_advisories = read_advisories(listed, told)
+        return self._known_advisories
 
     def _predict(self, arguments, stdin=""):
         self._wait_for_lock()

@@ -8,7 +8,7 @@ import tempfile
 from ansible.module_utils.patch_host import rpm_host, zypper_output
 from ansible.module_utils.patch_host.errors import PatchError
 from ansible.module_utils.patch_host.files import make_folder
-from ansible.module_utils.patch_host.model import Simulation, Transition
+from ansible.module_utils.patch_host.model import Simulation
 from ansible.module_utils.patch_host.rpm import RpmFamily, describe_candidate, keep_file
 from ansible.module_utils.patch_host.rpm_database import last_words
 from ansible.module_utils.patch_host.rpm_repodata import Offer, find_offers
@@ -49,12 +49,17 @@ class FamilyZypper(RpmFamily):
     configuration = "/etc/zypp/zypp.conf"
     history = "/var/log/zypp/history"
 
+    def __init__(self, shell):
+        super().__init__(shell)
+        self._known_advisories = None
+
     @classmethod
     def detect(cls, shell):
         words = set((os_release().get("ID", "") + " " + os_release().get("ID_LIKE", "")).split())
         return shell.has("zypper") and bool(words & {"suse", "opensuse", "sles"})
 
     def refresh(self):
+        self._known_advisories = None
         self._read(["refresh"], "the repositories' indexes were to be read anew")
 
     def candidates(self, installed):
@@ -75,16 +80,7 @@ class FamilyZypper(RpmFamily):
         if not items:
             return []
         locked = {(item.name, item.arch, item.version): item for item in items}
-        found = self._read(
-            ["--no-refresh", "search", "--details", "--match-exact", "--type", "package", *{one.name for one in items}],
-            "the repositories were asked what they offer",
-        )
-        aliases = self._aliases()
-        offered = [
-            one._replace(origin=aliases.get(one.origin, one.origin))
-            for one in zypper_output.read_search(found.out)
-            if (one.name, one.arch, one.version) in locked
-        ]
+        offered = [one for one in self._search(items) if (one.name, one.arch, one.version) in locked]
         advisories = self._advisories()
         told = {}
         for one in self._with_details(offered):
@@ -98,25 +94,6 @@ class FamilyZypper(RpmFamily):
         if not upgrades:
             return Simulation([], [])
         return self._predict(["--no-refresh", "install", "--dry-run", *map(_capability, upgrades)])
-
-    def simulate(self, upgrades, available, folder):
-        if not upgrades:
-            return Simulation([], [])
-        if folder:
-            with self._alone([*upgrades, *available], folder) as options:
-                return self._predict([*options, "install", "--dry-run", *map(_capability, upgrades)])
-        # zypper does nothing at all where one of the versions is gone; those are pushed.
-        offered = {(one["name"], one["arch"], one["version"]) for one in self.describe([*upgrades, *available])}
-        wanted = [item for item in upgrades if (item.name, item.arch, item.version) in offered]
-        if not wanted:
-            return Simulation([], [])
-        first = self.resolve(wanted)
-        locked = {(item.name, item.arch): item for item in available}
-        # zypper takes new dependencies in their newest version. Those that it needs are asked for in the locked one.
-        needed = [locked[one.name, one.arch] for one in first.transitions if (one.name, one.arch) in locked]
-        if all(Transition(one.name, one.arch, "", one.version) in first.transitions for one in needed):
-            return first
-        return self.resolve(wanted + [one for one in needed if (one.name, one.arch, one.version) in offered])
 
     def download(self, items, folder):
         if not items:
@@ -169,6 +146,25 @@ class FamilyZypper(RpmFamily):
             return ["zypper needs-rebooting: core libraries or services have been updated"]
         return reasons
 
+    def _offered(self, items):
+        return {(one.name, one.arch, one.version) for one in self._search(items)}
+
+    def _resolve_with(self, upgrades, needed):
+        return self.resolve([*upgrades, *needed])
+
+    def _simulate_files(self, upgrades, available, folder):
+        with self._alone([*upgrades, *available], folder) as options:
+            return self._predict([*options, "install", "--dry-run", *map(_capability, upgrades)])
+
+    def _search(self, items):
+        """List what repositories offer of packages with the items' names, in all versions."""
+        asked = "the repositories were asked what they offer"
+        names = sorted({item.name for item in items})
+        search = ["search", "--details", "--match-exact", "--type", "package"]
+        found = zypper_output.read_search(self._read(["--no-refresh", *search, *names], asked).out)
+        aliases = dict(zypper_output.read_repositories(self._read(["--no-refresh", "repos"], asked).out))
+        return [one._replace(origin=aliases.get(one.origin, one.origin)) for one in found]
+
     def _updates(self, options):
         done = self._read(
             ["--no-refresh", "list-updates", "--type", "package", *options],
@@ -194,21 +190,16 @@ class FamilyZypper(RpmFamily):
             for one in offered
         ]
 
-    def _aliases(self):
-        done = self._read(["--no-refresh", "repos"], "the repositories were asked for")
-        return dict(zypper_output.read_repositories(done.out))
-
     def _advisories(self):
         """Return {name: [Advisory]} of the patches that this host needs."""
-        asked = "the repositories' patches were asked for"
-        patches = zypper_output.read_patches(self._read(["--no-refresh", "list-patches"], asked).out)
-        if not patches:
-            return {}
-        told = self._read(["--no-refresh", "patch-info", *sorted(patches)], asked).out
-        found = {}
-        for one in zypper_output.read_advisories(patches, told):
-            found.setdefault(one.name, []).append(one)
-        return found
+        if self._known_advisories is None:
+            asked = "the repositories' patches were asked for"
+            patches = zypper_output.read_patches(self._read(["--no-refresh", "list-patches"], asked).out)
+            told = self._read(["--no-refresh", "patch-info", *sorted(patches)], asked).out if patches else ""
+            self._known_advisories = {}
+            for one in zypper_output.read_advisories(patches, told):
+                self._known_advisories.setdefault(one.name, []).append(one)
+        return self._known_advisories
 
     def _predict(self, arguments):
         done = self._run(arguments)

@@ -1,6 +1,7 @@
 """What the dnf and zypper families have in common: the rpm database, secured files, kernels, health."""
 
 import os
+import re
 import shutil
 import tempfile
 
@@ -53,6 +54,22 @@ class RpmFamily(Family):
 
     def compare(self, left, right):
         return compare_versions(left, right)
+
+    def simulate(self, upgrades, available, folder):
+        if not upgrades:
+            return Simulation([], [])
+        if folder:
+            return self._simulate_files(upgrades, available, folder)
+        offered = self._offered([*upgrades, *available])
+        lost = [item for item in [*upgrades, *available] if (item.name, item.arch, item.version) not in offered]
+        wanted = [item for item in upgrades if item not in lost]
+        found = self.resolve(wanted)
+        # New dependencies come in their newest version. Those that are needed are asked for in the locked one.
+        taken = {(one.name, one.arch): one.new for one in found.transitions}
+        needed = [item for item in available if (item.name, item.arch) in taken and item not in lost]
+        if any(taken[item.name, item.arch] != item.version for item in needed):
+            found = self._resolve_with(wanted, needed)
+        return self._with_lost(found, upgrades, available, lost) if lost else found
 
     def secure_old(self, packages, folder):
         make_folder(folder)
@@ -148,6 +165,17 @@ class RpmFamily(Family):
         others = [one for one in predicted.transitions if _key(one) not in keys]
         return Simulation(sorted(others + repaired), predicted.problems)
 
+    def _with_lost(self, found, upgrades, available, lost):
+        """Predict as if what no repository has any more were there: it will be pushed, and judged before patching."""
+        problems = [text for text in found.problems if not any(_speaks_of(text, item.name) for item in lost)]
+        changes = {(one.name, one.arch): one for one in found.transitions}
+        certain = [item for item in upgrades if item in lost or (found.problems and not problems)]
+        certain += [item for item in available if any(_speaks_of(text, item.name) for text in found.problems)]
+        certain += [item for item in lost if (item.name, item.arch) in changes]
+        for one in self._transitions([("new", item.name, item.arch, item.version) for item in certain]):
+            changes[one.name, one.arch] = one
+        return Simulation(sorted(changes.values()), problems)
+
     def _with_digests(self, told):
         """Fill in file name, size and sha256 where the index does not say them, by fetching the files.
 
@@ -203,6 +231,18 @@ class RpmFamily(Family):
 
     # What the package manager adds.
 
+    def _offered(self, items):
+        """Return {(name, arch, version)} of those items that a repository offers."""
+        raise NotImplementedError
+
+    def _resolve_with(self, upgrades, needed):
+        """Like `resolve`, with these new dependencies in exactly their versions."""
+        raise NotImplementedError
+
+    def _simulate_files(self, upgrades, available, folder):
+        """Do what `simulate` does where the files are there."""
+        raise NotImplementedError
+
     def _auto(self):
         """Return the packages, by name or by name:arch, that came in as dependencies."""
         raise NotImplementedError
@@ -257,6 +297,10 @@ def describe_candidate(offer, before, advisories, held):
         "published": max(published, default=0),
         "held": held,
     }
+
+
+def _speaks_of(text, name):
+    return bool(re.search(r"(?:^|\s)%s(?=$|[\s,]|-\d)" % re.escape(name), text))
 
 
 def _key(package):

@@ -36,6 +36,7 @@ OFFERS = (
     "beta\tnoarch\t1\t1.1\t1\tlab\t6057\tpool/beta-1.1-1.noarch.rpm\t(none)\n"
 )
 LISTED = """\
+Updating Subscription Management repositories.
 LAB-SA-2026:0001 Important/Sec. alpha-1.1-1.noarch
 LAB-SA-2026:0009 Critical/Sec.  alpha-1.9-1.noarch
 LAB-BA-2026:0002 bugfix         beta-1:1.1-1.noarch
@@ -126,7 +127,7 @@ Transaction Summary
 
 
 def family(tmp_path: Path, answers: dict[str, Any]) -> tuple[Any, FakeShell]:
-    found = {**answers, "rpm -qa": answers.get("rpm -qa", INSTALLED), "repoquery --installed": REASONS}
+    found = {"repoquery --installed": REASONS, **answers, "rpm -qa": answers.get("rpm -qa", INSTALLED)}
     shell = FakeShell(found)
     made = family_dnf.FamilyDnf(shell)
     made.configuration = str(tmp_path / "dnf.conf")
@@ -205,10 +206,23 @@ def test_what_dnf_cannot_do_is_a_problem(tmp_path: Path, answer: Answer, words: 
 
 def test_new_dependency_is_asked_for_in_the_locked_version(tmp_path: Path) -> None:
     newest = UPGRADE.replace("newdep              noarch         1.0-1", "newdep              noarch         1.9-1")
-    dnf, shell = family(tmp_path, {"--assumeno upgrade": newest, "--assumeno install": UPGRADE})
+    offers = "".join(
+        f"{name}\tnoarch\t0\t{version}\t1\tlab\t1\tf\t-\n" for name, version in (("alpha", "1.1"), ("newdep", "1.0"))
+    )
+    answers = {"dnf repoquery --qf": offers, "--assumeno upgrade": newest, "--assumeno install": UPGRADE}
+    dnf, shell = family(tmp_path, answers)
     found = dnf.simulate([item("alpha", "1.1-1", "1.0-1")], [item("newdep", "1.0-1"), item("other", "3-1")], "")
     assert "newdep - > 1.0-1" in transitions(found)
     assert shell.called("install")[0][-2:] == ["alpha-0:1.1-1.noarch", "newdep-0:1.0-1.noarch"]
+
+
+def test_version_that_no_repository_has_is_predicted_to_be_pushed(tmp_path: Path) -> None:
+    said = (1, "No match for argument: gamma-0:1.1-1.noarch\n" + UPGRADE, "")
+    dnf, shell = family(tmp_path, {"dnf repoquery --upgrades": "", "dnf repoquery": OFFERS, "dnf upgrade": said})
+    found = dnf.simulate([item("alpha", "1.1-1", "1.0-1"), item("gamma", "1.1-1", "1.0-1")], [], "")
+    assert "gamma 1.0-1 > 1.1-1" in transitions(found)
+    assert found.problems == []
+    assert not any("gamma" in word for word in shell.called("upgrade")[0])
 
 
 def test_scriptlet_that_failed_is_a_failure_although_dnf_says_success(tmp_path: Path) -> None:

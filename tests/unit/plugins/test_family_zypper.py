@@ -191,10 +191,18 @@ def test_new_dependency_is_asked_for_in_the_locked_version(tmp_path: Path) -> No
     assert transitions(found) == ["alpha 1.0-1 > 1.1-1", "newdep - > 1.0-1"]
 
 
-def test_versions_that_no_repository_has_are_left_to_be_pushed(tmp_path: Path) -> None:
+def test_version_that_no_repository_has_is_predicted_to_be_pushed(tmp_path: Path) -> None:
     zypper, shell = family(tmp_path, {"zypper search": FOUND})
-    assert zypper.simulate([item("beta", "1:1.1-1", "1:1.0-1")], [], "") == model.Simulation([], [])
+    found = zypper.simulate([item("beta", "1:1.1-1", "1:1.0-1")], [], "")
+    assert (transitions(found), found.problems) == (["beta 1:1.0-1 > 1:1.1-1"], [])
     assert shell.called("--dry-run") == []
+
+
+def test_problem_that_a_pushed_file_solves_is_none(tmp_path: Path) -> None:
+    offered = FOUND.replace("alpha", "gamma")
+    zypper = family(tmp_path, {"zypper search": offered, "zypper --dry-run": PROBLEM})[0]
+    found = zypper.simulate([item("gamma", "1.1-1", "1.0-1")], [item("newdep", "1.0-1"), item("other", "1-1")], "")
+    assert (transitions(found), found.problems) == (["gamma - > 1.1-1", "newdep - > 1.0-1"], [])
 
 
 @pytest.mark.parametrize(
