@@ -31,9 +31,13 @@ report:
 
 from ansible.module_utils.patch_host.entry import run_module
 from ansible.module_utils.patch_host.state import collect_state
+from ansible.module_utils.patch_host.units import wait_until_settled
 
 
 def act(host):
+    if host.options["when"] == "after":
+        # SSH answers long before the last service of a boot is up; looking earlier would call it gone.
+        wait_until_settled(host.family.shell)
     report = collect_state(host.options["when"], host.job, host.family, host.journal)
     return {"changed": False, "report": report}
 

@@ -1,6 +1,7 @@
 """Ask and restart systemd's units."""
 
 import fnmatch
+import time
 
 from ansible.module_utils.patch_host.processes import stale_processes
 
@@ -75,6 +76,16 @@ def services(shell, ignored=()):
         if len(fields) > 3 and not is_named(fields[0], TRANSIENT) and not is_named(fields[0], ignored):
             found["failed" if "failed" in fields[2:4] else "running"].append(fields[0])
     return {key: sorted(value) for key, value in found.items()}
+
+
+def wait_until_settled(shell, seconds=60, sleep=time.sleep):
+    """Wait until systemd has no job left, as after a boot; return whether that came within the time."""
+    for _ in range(seconds):
+        done = shell.run(["systemctl", "list-jobs", "--no-legend", "--no-pager"], timeout=30)
+        if done.rc == 0 and not done.out.strip():
+            return True
+        sleep(1)
+    return False
 
 
 def restart_stale(shell):
