@@ -14,6 +14,8 @@ from ansible.module_utils.patch_host.files import make_folder
 _SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
 # `list` is dpkg's own; `conffiles` is written from the status, which also knows of obsolete ones.
 _NOT_CONTROL = ("list", "conffiles")
+# Folders in every package, links on a host with a merged /usr.
+_MERGED = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
 _NOT_IN_CONTROL = ("Status", "Config-Version", "Conffiles")
 
 
@@ -34,6 +36,7 @@ class Repacker:
         if done.rc != 0 or not stanzas:
             return "dpkg-query does not know it: %s" % last_words(done.err)
         work = tempfile.mkdtemp(prefix="repack-", dir=make_folder(os.path.dirname(target)))
+        os.chmod(work, 0o755)  # it becomes the package's own "/"
         try:
             gone = self._fill(package.name, package.arch, work)
             if gone:
@@ -47,16 +50,16 @@ class Repacker:
     def _fill(self, name, arch, work):
         """Copy the package's files; return the paths that are not there (configuration files excepted)."""
         listed = [line for line in self._lines(name, arch, "list") if line not in ("/.", "")]
-        folders = {os.path.dirname(path) for path in listed}
+        folders = {os.path.dirname(path) for path in listed} | _MERGED
         conffiles = set(self._lines(name, arch, "conffiles"))
-        gone = []
+        gone, links = [], {}
         for path in listed:
             actual = self._diverted(path, name)
             source, target = self._root + actual.lstrip("/"), work + path
             if path in folders:
                 _copy_folder(source, target)
             elif os.path.lexists(source):
-                _copy(source, target)
+                _copy(source, target, links)
             elif path not in conffiles:
                 gone.append(path)
         return gone
@@ -112,7 +115,8 @@ def _copy_folder(source, target):
         os.chown(target, found.st_uid, found.st_gid)
 
 
-def _copy(source, target):
+def _copy(source, target, links):
+    """Copy one file, link or folder; `links` maps inodes to copies, so that hard links stay links."""
     found = os.lstat(source)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if stat.S_ISDIR(found.st_mode):
@@ -120,7 +124,11 @@ def _copy(source, target):
         return
     if stat.S_ISLNK(found.st_mode):
         os.symlink(os.readlink(source), target)
+    elif found.st_ino in links:
+        os.link(links[found.st_ino], target)
     else:
+        if found.st_nlink > 1:
+            links[found.st_ino] = target
         shutil.copyfile(source, target)
         os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
     os.chown(target, found.st_uid, found.st_gid, follow_symlinks=False)
