@@ -102,10 +102,12 @@ def settle(
     mine = [r for r in theirs if r.change == ours.change and r.step == ours.step and r.counter >= ours.token]
     begun = any(r.event == "begin" for r in mine)
     ended = [r for r in mine if r.event == "end"]
+    # A step may be taken up again after it has ended; only the last word says whether somebody is at work.
+    is_open = begun and [r.event for r in mine if r.event in ("begin", "end")][-1] == "begin"
     new = [i for i in plan.items if packages.get(f"{i.name}:{i.arch}", "") == i.version]
     old = [i for i in plan.items if packages.get(f"{i.name}:{i.arch}", "") == i.from_version]
     counts = f"{len(new)} of {len(plan.items)} packages are at the locked version"
-    if begun and not ended:
+    if is_open:
         return Settled(
             settlement=Settlement.STILL_WORKING, why=f"the host began the step and has not ended it; {counts}"
         )
