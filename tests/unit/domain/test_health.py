@@ -1,0 +1,87 @@
+"""Is a host as well as it was before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.health import CheckKind, Disk, HealthReport, HostState, compare, not_in_effect
+
+WELL = HostState(
+    kernel_running="6.1.0-40",
+    kernel_newest="6.1.0-40",
+    running_units=("nginx.service", "ssh.service"),
+    listening=("tcp 0.0.0.0:22 sshd", "tcp 0.0.0.0:80 nginx"),
+    disks=(Disk(path="/", total=10 << 30, free=5 << 30),),
+)
+UNITS = st.lists(st.sampled_from(["a.service", "b.service", "c.service"]), unique=True).map(tuple)
+
+
+def test_host_that_did_not_change_is_as_well_as_before() -> None:
+    assert bad(WELL) == {}
+
+
+@pytest.mark.parametrize(
+    ("after", "check", "detail"),
+    [
+        (replace(WELL, running_units=("ssh.service",)), CheckKind.UNITS, "no longer running: nginx.service"),
+        (replace(WELL, failed_units=("nginx.service",)), CheckKind.FAILED_UNITS, "newly failed: nginx.service"),
+        (replace(WELL, listening=WELL.listening[:1]), CheckKind.PORTS, "no longer listening: tcp 0.0.0.0:80 nginx"),
+        (replace(WELL, disks=(Disk(path="/", total=10, free=99 << 20),)), CheckKind.DISK, "/ has 99 MiB free"),
+    ],
+)
+def test_what_is_worse_is_named(after: HostState, check: CheckKind, detail: str) -> None:
+    assert bad(after) == {check: detail}
+
+
+def test_what_was_broken_before_is_not_blamed_on_the_patch() -> None:
+    broken = replace(WELL, failed_units=("old.service",))
+    assert not [report for report in compare("web1", broken, broken) if not report.passed]
+
+
+@given(UNITS, UNITS, UNITS)
+def test_units_fail_the_comparison_exactly_where_one_is_gone(
+    before: tuple[str, ...], after: tuple[str, ...], ignored: tuple[str, ...]
+) -> None:
+    units = compare(
+        "h", replace(WELL, running_units=before), replace(WELL, running_units=after), ignored_units=ignored
+    )[0]
+    assert units.passed is (set(before) - set(after) <= set(ignored))
+
+
+def test_new_units_and_ports_are_no_damage() -> None:
+    more = replace(
+        WELL, running_units=(*WELL.running_units, "new.service"), listening=(*WELL.listening, "tcp :443 nginx")
+    )
+    assert bad(more) == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "passed", "counts"),
+    [(None, False, True), (True, False, True), (False, False, False), (False, True, False), (None, True, False)],
+)
+def test_only_what_passed_before_or_was_not_asked_counts_as_damage(
+    before: bool | None, passed: bool, counts: bool
+) -> None:
+    assert HealthReport(host="h", check="http", passed=passed, before=before).counts is counts
+
+
+def test_patched_is_not_yet_in_effect_while_the_old_code_runs() -> None:
+    assert not_in_effect(WELL) == ()
+    reasons = not_in_effect(replace(WELL, kernel_newest="6.1.0-41", stale_processes=("nginx[7] nginx.service",)))
+    assert reasons == (
+        "kernel 6.1.0-40 is running, 6.1.0-41 is installed",
+        "nginx[7] nginx.service uses files that were replaced",
+    )
+
+
+def test_host_that_tells_no_kernel_is_not_suspected() -> None:
+    assert not_in_effect(HostState()) == ()
+
+
+def bad(after: HostState) -> dict[str, str]:
+    found = compare("web1", WELL, after, min_free=100 << 20)
+    return {report.check: report.detail for report in found if not report.passed}
