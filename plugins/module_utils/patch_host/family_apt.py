@@ -43,8 +43,9 @@ class FamilyApt(Family):
         "packagekit.service",
     )
 
-    def __init__(self, shell, home=FOLDER + "/apt"):
+    def __init__(self, shell, home=FOLDER + "/apt", states="/var/lib/apt/extended_states"):
         super().__init__(shell)
+        self._states = states
         self._home = home
         self._native = ""
         self._offers = Offers(shell, self.architecture)
@@ -253,7 +254,7 @@ class FamilyApt(Family):
         """Read apt's own file of marks; arch-independent packages stand in it under the native architecture."""
         found = set()
         try:
-            with open("/var/lib/apt/extended_states", encoding="utf-8") as file:
+            with open(self._states, encoding="utf-8") as file:
                 for fields in parse_stanzas(file.read()):
                     if fields.get("Auto-Installed") == "1":
                         found.add((fields["Package"], fields["Architecture"]))
