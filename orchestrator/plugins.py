@@ -107,3 +107,6 @@ def _told(error: Exception) -> str:
 rollback_providers = Registry[ports.RollbackProvider]("orchestrator.rollback_providers")
 health_checks = Registry[ports.ServiceCheck]("orchestrator.health_checks")
 notifiers = Registry[ports.Notifier]("orchestrator.notifiers")
+
+#: Every kind there is.
+REGISTRIES = (rollback_providers, health_checks, notifiers)

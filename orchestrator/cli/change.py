@@ -101,7 +101,9 @@ def show_(context: typer.Context, change_id: Id, as_json: AsJson = False) -> Non
 
 
 @app.command("stage")
-def stage(context: typer.Context, change_id: Id, yes: Yes = False, detach: Detach = False) -> None:
+def stage(
+    context: typer.Context, change_id: Id, yes: Yes = False, detach: Detach = False, as_json: AsJson = False
+) -> None:
     """Prove the change on staging (apply, verify, restore, verify, apply again) and fix its plan."""
     site = site_of(context)
     actor = actor_for(site, Action.STAGE)
@@ -115,7 +117,7 @@ def stage(context: typer.Context, change_id: Id, yes: Yes = False, detach: Detac
         if not needs_yes(yes, f"Stage {change.id}"):
             return
         staging.begin(change_id, actor, site.crew)
-    _carry_and_watch(site, change_id, detach=detach)
+    _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
 
 @app.command("plan")
@@ -133,18 +135,28 @@ def plan(context: typer.Context, change_id: Id, as_json: AsJson = False) -> None
 
 @app.command("approve")
 def approve(
-    context: typer.Context, change_id: Id, reason: Reason = "", plan_digest: PlanDigest = "", key: Key = ""
+    context: typer.Context,
+    change_id: Id,
+    reason: Reason = "",
+    plan_digest: PlanDigest = "",
+    key: Key = "",
+    as_json: AsJson = False,
 ) -> None:
     """Vote for the plan that you were shown, signed with your SSH key."""
-    _vote(context, change_id, Decision.APPROVE, reason, plan_digest, key)
+    _vote(context, change_id, Decision.APPROVE, reason, plan_digest, key, as_json)
 
 
 @app.command("reject")
 def reject(
-    context: typer.Context, change_id: Id, reason: Reason = "", plan_digest: PlanDigest = "", key: Key = ""
+    context: typer.Context,
+    change_id: Id,
+    reason: Reason = "",
+    plan_digest: PlanDigest = "",
+    key: Key = "",
+    as_json: AsJson = False,
 ) -> None:
     """Vote against the plan; one veto ends the change."""
-    _vote(context, change_id, Decision.REJECT, reason, plan_digest, key)
+    _vote(context, change_id, Decision.REJECT, reason, plan_digest, key, as_json)
 
 
 @app.command("waive")
@@ -154,17 +166,17 @@ def waive(
     subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="rollback:HOST or unproven:PACKAGE")],
     reason: Reason = "",
     key: Key = "",
+    as_json: AsJson = False,
 ) -> None:
     """Answer for an exception by name; the plan has to be made again, and shows it to the approvers."""
     site = site_of(context)
     caller = site.caller(key or site.signers.default_key())
     change = approving.waive(change_id, subject, reason_or_ask(reason), caller, ledger=site.ledger, desk=site.desk)
-    say(f"{subject} is waived in {change.id}.")
-    show.next_step(change)
+    show.done(change, f"{subject} is waived in {change.id}.", as_json=as_json)
 
 
 @app.command("schedule")
-def schedule(context: typer.Context, change_id: Id, yes: Yes = False) -> None:
+def schedule(context: typer.Context, change_id: Id, yes: Yes = False, as_json: AsJson = False) -> None:
     """Give an approved change its window."""
     site = site_of(context)
     actor = actor_for(site, Action.OPERATE)
@@ -175,12 +187,13 @@ def schedule(context: typer.Context, change_id: Id, yes: Yes = False) -> None:
     if not needs_yes(yes, f"Schedule {change.id}"):
         return
     change = scheduling.schedule(change_id, actor, site.crew)
-    say(f"{change.id} is {change.state}.")
-    show.next_step(change)
+    show.done(change, f"{change.id} is {change.state}.", as_json=as_json)
 
 
 @app.command("start")
-def start(context: typer.Context, change_id: Id, yes: Yes = False, detach: Detach = False) -> None:
+def start(
+    context: typer.Context, change_id: Id, yes: Yes = False, detach: Detach = False, as_json: AsJson = False
+) -> None:
     """Run a scheduled change in its open window. Ctrl-C stops watching, not the run."""
     site = site_of(context)
     actor = actor_for(site, Action.OPERATE)
@@ -191,21 +204,24 @@ def start(context: typer.Context, change_id: Id, yes: Yes = False, detach: Detac
     if not needs_yes(yes, f"Start {change.id} on {len(fixed.hosts)} hosts"):
         return
     execution.start(change_id, actor, site.crew)
-    _carry_and_watch(site, change_id, detach=detach)
+    _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
 
 @app.command("pause")
-def pause(context: typer.Context, change_id: Id, reason: Reason = "") -> None:
+def pause(context: typer.Context, change_id: Id, reason: Reason = "", as_json: AsJson = False) -> None:
     """Ask a run to pause; it does so between two steps."""
     site = site_of(context)
     actor = actor_for(site, Action.OPERATE)
     change = operating.pause(change_id, reason_or_ask(reason), actor, site.ledger)
     _make_carried(site, change_id)
-    say(f"{change.id} is asked to pause; what the hosts are doing now is finished first.")
+    told = f"{change.id} is asked to pause; what the hosts are doing now is finished first."
+    show.done(change, told, as_json=as_json)
 
 
 @app.command("resume")
-def resume(context: typer.Context, change_id: Id, yes: Yes = False, detach: Detach = False) -> None:
+def resume(
+    context: typer.Context, change_id: Id, yes: Yes = False, detach: Detach = False, as_json: AsJson = False
+) -> None:
     """Go on with a paused change, or take up a change whose carrier has died."""
     site = site_of(context)
     actor = actor_for(site, Action.OPERATE)
@@ -216,7 +232,7 @@ def resume(context: typer.Context, change_id: Id, yes: Yes = False, detach: Deta
         return
     if change.state not in CARRIED:
         operating.resume(change_id, actor, site.crew)
-    _carry_and_watch(site, change_id, detach=detach)
+    _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
 
 @app.command("cancel")
@@ -228,6 +244,7 @@ def cancel(
         bool, typer.Option("--roll-back", help="Put touched hosts back instead of leaving them.")
     ] = False,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Stop a change: cancelled where no host was touched, otherwise stopped (FAILED) or put back (--roll-back)."""
     site = site_of(context)
@@ -236,17 +253,21 @@ def cancel(
     if not needs_yes(yes, f"Cancel {change_id}"):
         return
     change = operating.cancel(change_id, reason_or_ask(reason), actor, site.crew, roll_back=roll_back)
+    told = f"{change.id} is {change.state}."
     if change.state in CARRIED:
         _make_carried(site, change_id)
-        say(f"{change.id} is asked to stop; what the hosts are doing now is finished first.")
-        say(f"Follow it: orchestrator change watch {change.id}")
-    else:
-        say(f"{change.id} is {change.state}.")
+        told = f"{change.id} is asked to stop; what the hosts are doing now is finished first."
+    show.done(change, told, as_json=as_json)
 
 
 @app.command("rollback")
 def rollback(
-    context: typer.Context, change_id: Id, reason: Reason = "", yes: Yes = False, detach: Detach = False
+    context: typer.Context,
+    change_id: Id,
+    reason: Reason = "",
+    yes: Yes = False,
+    detach: Detach = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put every touched host back to its rollback point."""
     site = site_of(context)
@@ -260,7 +281,7 @@ def rollback(
     if not needs_yes(yes, f"Roll back {change_id}"):
         return
     operating.roll_back_now(change_id, reason_or_ask(reason), actor, site.ledger)
-    _carry_and_watch(site, change_id, detach=detach)
+    _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
 
 @app.command("close")
@@ -269,6 +290,7 @@ def close(
     change_id: Id,
     note: Annotated[str, typer.Option("--note", help="What the review should know.")] = "",
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Close a change that has ended: give up its rollback points and say how it went."""
     site = site_of(context)
@@ -284,8 +306,7 @@ def close(
     for point in site.ledger.store.points(change_id):
         if point.is_held:
             warn(f"the {point.provider} point of {point.host} is still held: orchestrator rollback-point list")
-    say(f"{closed.id} is closed: {closed.close_code}.")
-    say(f"Its evidence: orchestrator audit export {closed.id}")
+    show.done(closed, f"{closed.id} is closed: {closed.close_code}.", as_json=as_json)
 
 
 @app.command("watch")
@@ -303,7 +324,9 @@ def carry_(context: typer.Context, change_id: Id) -> None:
         carry(change_id, site.crew)
 
 
-def _vote(context: typer.Context, change_id: str, decision: Decision, reason: str, plan_digest: str, key: str) -> None:
+def _vote(
+    context: typer.Context, change_id: str, decision: Decision, reason: str, plan_digest: str, key: str, as_json: bool
+) -> None:
     site = site_of(context)
     change = site.ledger.store.change(change_id)
     _require(change, ChangeEvent.VOTED)
@@ -312,8 +335,8 @@ def _vote(context: typer.Context, change_id: str, decision: Decision, reason: st
     given = approving.Answer(decision=decision, reason=reason_or_ask(reason), shown=shown)
     change = approving.vote(change_id, given, caller, ledger=site.ledger, desk=site.desk)
     vote = change.votes[-1]
-    say(f"{vote.approver} has voted to {vote.decision} plan {vote.digest[:12]} of {change.id}; it is {change.state}.")
-    show.next_step(change)
+    told = f"{vote.approver} has voted to {vote.decision} plan {vote.digest[:12]} of {change.id}; it is {change.state}."
+    show.done(change, told, as_json=as_json)
 
 
 def _shown(site: Site, change: ChangeRequest, given: str) -> str:
@@ -330,12 +353,14 @@ def _shown(site: Site, change: ChangeRequest, given: str) -> str:
     raise Refused(f"say which plan you answer: --plan {change.digest[:12]}")
 
 
-def _carry_and_watch(site: Site, change_id: str, *, detach: bool) -> None:
+def _carry_and_watch(site: Site, change_id: str, *, detach: bool, as_json: bool) -> None:
     _make_carried(site, change_id)
     if detach:
         say(f"{change_id} is carried in the background. Follow it: orchestrator change watch {change_id}")
-        return
-    raise typer.Exit(watching.watch(site, change_id))
+    code = 0 if detach else watching.watch(site, change_id)
+    if as_json:
+        answer(show.summary(site.ledger.store.change(change_id)))
+    raise typer.Exit(code)
 
 
 def _make_carried(site: Site, change_id: str) -> None:

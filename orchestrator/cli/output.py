@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -15,7 +16,6 @@ from rich.text import Text
 from orchestrator.domain.canonical import plain
 from orchestrator.errors import Refused
 
-AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this word the command only shows what it would do.")]
 Key = Annotated[
     str, typer.Option("--key", help="SSH key to sign with; by default the agent's or ~/.ssh one that people.yml knows.")
@@ -23,9 +23,19 @@ Key = Annotated[
 Detach = Annotated[bool, typer.Option("--detach", help="Do not watch; look later with: change watch ID.")]
 
 #: Where nobody looks at a screen, a line may be long; cutting it into columns would only make it hard to search.
-_WIDE = None if sys.stdout.isatty() else 200
+#: A caller that shows the output on a screen of its own says how wide that is (COLUMNS, as in any shell).
+_WIDE = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
 console = Console(highlight=False, soft_wrap=True, width=_WIDE)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _speak_aside(value: bool) -> bool:
+    """With ``--json`` only the answer goes to standard output; what is said to people goes beside it."""
+    console.stderr = console.stderr or value
+    return value
+
+
+AsJson = Annotated[bool, typer.Option("--json", callback=_speak_aside, help="Answer in JSON, for programs.")]
 
 _COLOURS = {
     "succeeded": "green", "done": "green", "closed": "green", "approved": "green", "fit": "green", "ok": "green",

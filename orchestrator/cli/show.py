@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from orchestrator.cli.output import coloured, facts, say, table
+from orchestrator.cli.output import answer, coloured, facts, say, table
 from orchestrator.domain.calendar import in_zone
 from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.change import ChangeRequest, ChangeState
@@ -40,6 +40,15 @@ def next_step(change: ChangeRequest) -> None:
     """Say what to type next."""
     if command := next_command(change):
         say(f"Next: {command}", style="dim")
+
+
+def done(change: ChangeRequest, text: str, *, as_json: bool) -> None:
+    """Say what was done and what comes next; for programs, where the change stands."""
+    if as_json:
+        answer(summary(change))
+        return
+    say(text)
+    next_step(change)
 
 
 def summary(change: ChangeRequest) -> dict[str, Plain]:

@@ -16,6 +16,7 @@ from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.run import score
 from orchestrator.engine.carrier import CARRIED
 from orchestrator.founding import make_site
+from orchestrator.plugins import REGISTRIES
 from orchestrator.wiring import Site, SystemClock
 
 
@@ -24,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("init")(init)
     app.command("doctor")(doctor)
     app.command("status")(status)
+    app.command("plugins")(plugins)
 
 
 def init(
@@ -106,3 +108,16 @@ def _needed(site: Site, change: ChangeRequest) -> str:
         )
         return ", ".join(f"{count} {role}" for role, count in sorted(missing.items()))
     return "an engineer" if change.state is ChangeState.REQUESTED else "an operator"
+
+
+def plugins(as_json: AsJson = False) -> None:
+    """List what is installed beside the built-in parts, and why something cannot be used."""
+    found = [plugin for registry in REGISTRIES for plugin in registry.plugins()]
+    if as_json:
+        answer(found)
+        return
+    rows = [
+        (p.group.removeprefix("orchestrator."), p.name, f"{p.distribution} {p.version}", coloured(p.problem or "ok"))
+        for p in found
+    ]
+    table(("kind", "plugin", "from", "usable"), rows)
