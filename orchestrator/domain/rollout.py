@@ -21,7 +21,11 @@ class Amount:
 
     def at_least_one(self, total: int) -> int:
         """Return the size of a wave or batch out of ``total``: rounded up, so that half of three are two waves."""
-        return max(1, min(total, -(-total * self.value // 100) if self.percent else self.value))
+        return max(1, min(total, self.rounded_up(total)))
+
+    def rounded_up(self, total: int) -> int:
+        """Return the number out of ``total``, a percentage rounded up."""
+        return -(-total * self.value // 100) if self.percent else self.value
 
     def __str__(self) -> str:
         return f"{self.value}%" if self.percent else str(self.value)
@@ -41,7 +45,8 @@ class RolloutPolicy:
 
     ``canary`` hosts go first and ``soak`` is waited after them; the rest is cut into waves of ``wave``; ``batch`` hosts
     of a wave are worked on together. ``max_failures`` is for the whole change, ``max_unfit`` for hosts that were found
-    dead or unfit before they were touched.
+    dead or unfit before they were touched: a percentage of it is rounded up, since one dead host in a small fleet is no
+    reason to leave the others open.
     """
 
     canary: Amount | None = None
@@ -128,5 +133,5 @@ def budget(policy: RolloutPolicy, planned: int) -> Budget:
     return Budget(
         planned=planned,
         max_failures=policy.max_failures.allowed(planned),
-        max_unfit=policy.max_unfit.allowed(planned),
+        max_unfit=policy.max_unfit.rounded_up(planned),
     )
