@@ -169,6 +169,12 @@ def test_versionlocked_candidate_is_shown_as_held(tmp_path: Path) -> None:
     assert [(one["name"], one["held"]) for one in dnf.candidates(packages)] == [("alpha", True), ("beta", False)]
 
 
+def test_lock_on_another_version_holds_the_package_too(tmp_path: Path) -> None:
+    (tmp_path / "versionlock.conf").write_text(f"[main]\nenabled=1\nlocklist={tmp_path}/list\n")
+    (tmp_path / "list").write_text("kernel-core-0:5.0-1.*\n!beta-1:1.1-*\n")
+    assert [one.name for one in family(tmp_path, {})[0].installed() if one.held] == ["kernel-core"]
+
+
 def test_excluded_version_holds_the_candidate_not_the_package(tmp_path: Path) -> None:
     (tmp_path / "dnf.conf").write_text("[main]\nexclude=alpha-1.1*\n")
     dnf = family(tmp_path, {"repoquery --upgrades": OFFERS})[0]
