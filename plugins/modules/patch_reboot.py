@@ -42,9 +42,10 @@ report:
 
 import os
 
+from ansible.module_utils.patch_host.boot import boot_default
 from ansible.module_utils.patch_host.entry import run_module
 from ansible.module_utils.patch_host.errors import PatchError
-from ansible.module_utils.patch_host.reboot import Grub, in_container
+from ansible.module_utils.patch_host.reboot import in_container
 from ansible.module_utils.patch_host.state import boot_id
 
 
@@ -60,7 +61,7 @@ def act(host):
             "The host was to reboot, but its boot id is the same as before: it did not. Look at its console.",
             dict(report, done=False),
         )
-    grub, running = Grub(host.family.shell), os.uname().release
+    grub, running = boot_default(host.family.shell), os.uname().release
     if not in_container() and running == host.family.newest_kernel():
         grub.keep(running)
     host.end("reboot", "ok")

@@ -38,10 +38,11 @@ reboot:
   returned: success
 """
 
+from ansible.module_utils.patch_host.boot import boot_default
 from ansible.module_utils.patch_host.detached import carry_out
 from ansible.module_utils.patch_host.entry import guarded, run_module
 from ansible.module_utils.patch_host.files import make_folder
-from ansible.module_utils.patch_host.reboot import Grub, in_container
+from ansible.module_utils.patch_host.reboot import in_container
 from ansible.module_utils.patch_host.rivals import Rivals
 from ansible.module_utils.patch_host.state import boot_id
 from ansible.module_utils.patch_host.transaction import patch, prepare_patch, restore, settle, transaction_report
@@ -94,7 +95,7 @@ def _patch(host):
 
 def _arrange_boot(host, step, changed):
     """Have GRUB boot a new kernel once, or the old one again. Return the kernel that is to run; "" = the newest."""
-    grub, newest = Grub(host.family.shell), host.family.newest_kernel()
+    grub, newest = boot_default(host.family.shell), host.family.newest_kernel()
     if in_container() or not newest:
         return ""
     if step == "patch":
