@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.domain.change import ChangeRequest, ChangeState
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, StaleChange
 from orchestrator.flow import execution, staging
 from orchestrator.flow.crew import Crew
 
@@ -22,13 +22,20 @@ def carry(change_id: str, crew: Crew) -> ChangeRequest:
     """Do the machine work that the change's state asks for, until it ends, pauses or needs a person."""
     change = crew.ledger.store.change(change_id)
     while change.state in CARRIED:
-        if change.state is ChangeState.STAGING:
-            return staging.prove(change_id, crew)
-        if change.state is ChangeState.RUNNING:
-            change = execution.carry(change_id, crew)
-        else:
-            change = execution.put_everything_back(change_id, crew)
+        try:
+            change = _carry_once(change, crew)
+        except StaleChange:
+            # A person has asked for something meanwhile. Everything is in the journal: look again, and go on.
+            change = crew.ledger.store.change(change_id)
     return change
+
+
+def _carry_once(change: ChangeRequest, crew: Crew) -> ChangeRequest:
+    if change.state is ChangeState.STAGING:
+        return staging.prove(change.id, crew)
+    if change.state is ChangeState.RUNNING:
+        return execution.carry(change.id, crew)
+    return execution.put_everything_back(change.id, crew)
 
 
 class Carriers:

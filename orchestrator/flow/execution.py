@@ -55,9 +55,11 @@ def carry(change_id: str, crew: Crew) -> ChangeRequest:
     """Carry a running change to where it ends or pauses."""
     working = Working(crew=crew, change_id=change_id)
     while True:
+        if working.change().state is not ChangeState.RUNNING:
+            return working.change()
+        # First of all, and not only after the batch: a canary can fail in its soak, and the carrier can have died here.
+        return_failed(working)
         change = working.change()
-        if change.state is not ChangeState.RUNNING:
-            return change
         if (ended := _interrupted(working, change)) is not None:
             return ended
         todo = next(_todo(working), None)
@@ -86,8 +88,9 @@ def _todo(working: Working) -> Iterator[Todo]:
 
 
 def _is_open(run: HostRun) -> bool:
-    # What nobody could find out stays unknown: working on such a host again would be guessing.
-    return not run.status.is_settled and run.status is not HostStatus.UNKNOWN
+    # What nobody could find out stays unknown: working on such a host again would be guessing. What is on its way back
+    # goes back: taken for patched, it could even pass its checks again, as the old version does.
+    return not run.status.is_settled and run.status not in (HostStatus.UNKNOWN, HostStatus.RESTORING)
 
 
 def _interrupted(working: Working, change: ChangeRequest) -> ChangeRequest | None:
@@ -109,6 +112,9 @@ def _step(working: Working, change: ChangeRequest, todo: Todo) -> ChangeRequest 
     crew, plan = working.crew, working.plan()
     begun = [run for run in todo.runs if run.touched]
     if not begun:
+        # The look comes after the soak: what drifted in that time must not be missed.
+        if not soak(working, change, plan, todo.wave):
+            return None
         drift = look_for_drift(change, plan, crew)
         if drift.void:
             data = {"differences": plain(drift.void)}
@@ -117,8 +123,6 @@ def _step(working: Working, change: ChangeRequest, todo: Todo) -> ChangeRequest 
         gone = [run for run in todo.runs if run.host in drift.dropped]
         if gone:
             working.settle([replace(r, status=HostStatus.SKIPPED, reason=drift.dropped[r.host]) for r in gone])
-            return None
-        if not soak(working, change, plan, todo.wave):
             return None
         late = _too_late(change, todo, crew)
         fitting = [run for run in todo.runs if run.host not in late]
@@ -130,7 +134,6 @@ def _step(working: Working, change: ChangeRequest, todo: Todo) -> ChangeRequest 
         drift = Drift(void=(), dropped={}, hosts=working.frozen_hosts())
     batch = _lease(change, plan, todo, drift, crew)
     work(working, batch, todo.runs)
-    return_failed(working, batch.names)
     return None
 
 

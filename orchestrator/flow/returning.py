@@ -15,13 +15,13 @@ from orchestrator.flow.putting_back import put_back
 from orchestrator.flow.verifying import ask_services
 
 
-def return_failed(working: Working, names: Sequence[str]) -> None:
-    """Put the failed hosts among these back alone, unless the budget is spent: then the whole change is judged."""
+def return_failed(working: Working) -> None:
+    """Put failed hosts back alone, unless the budget is spent: then the whole change is judged."""
     change = working.change()
     runs = working.runs()
     if judge(runs, budget(change.spec.rollout, len(runs))) or change.spec.rollout.on_trip is OnTrip.NONE:
         return
-    failed = [r for r in runs if r.host in names and r.status is HostStatus.FAILED and r.touched]
+    failed = [r for r in runs if r.status in (HostStatus.FAILED, HostStatus.RESTORING) and r.touched]
     return_hosts(working, failed)
 
 
