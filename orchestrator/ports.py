@@ -305,8 +305,8 @@ class Store(Protocol):
     def leases(self) -> Sequence[Lease]:
         """Return every lease that is held."""
 
-    def trail(self, chain: str) -> Sequence[AuditEvent]:
-        """Return the events of a chain, oldest first."""
+    def trail(self, chain: str, after: int = 0) -> Sequence[AuditEvent]:
+        """Return the events of a chain that follow this ``seq``, oldest first."""
 
     def heads(self) -> Sequence[ChainHead]:
         """Return the head of every chain, by name."""

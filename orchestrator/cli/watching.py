@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from orchestrator.cli import show
+from orchestrator.cli import live, show
 from orchestrator.cli.output import coloured, console, say
 from orchestrator.domain.audit import AuditEvent
 from orchestrator.domain.change import ChangeRequest, ChangeState
@@ -19,40 +19,90 @@ EVERY, QUIET = 0.4, 4.0
 #: How long a change may seem to be carried by nobody before it is said (a carrier needs a moment to start).
 PATIENCE = 15.0
 NOT_SUCCEEDED = 10
+_GOOD = frozenset(
+    {
+        ChangeState.STAGED,
+        ChangeState.APPROVED,
+        ChangeState.SCHEDULED,
+        ChangeState.SUCCEEDED,
+        ChangeState.CLOSED,
+    }
+)
 
 
 def watch(site: Site, change_id: str) -> int:
-    """Write lines until nobody carries the change any more; return the exit code.
+    """Follow a change until nobody carries it any more; return the exit code.
 
-    0: staged, succeeded, rolled back on request; 10: it ended or paused otherwise.
+    On a terminal a panel of hosts and the time left stays below the lines. 0: it went as it was meant to (staged,
+    succeeded, put back on request); 10: it ended or paused otherwise.
     """
-    began = spoke = alone_since = time.monotonic()
-    seen = _seen_before(site, change_id)
-    while True:
-        change = site.ledger.store.change(change_id)
-        carried = site.carriers.is_carried(change_id)
-        for event in site.ledger.store.trail(change_id)[seen:]:
-            seen += 1
-            for text in _lines(event):
-                say(f"{time.monotonic() - began:6.1f} s  {text}")
-                spoke = time.monotonic()
-        if change.state not in CARRIED and not carried:
-            return _ended(change, site)
+    watching = _Watching(site, change_id)
+    with live.panel() as panel:
+        while watching.goes_on():
+            watching.tell(quiet=panel is None)
+            if panel is not None:
+                panel.update(live.render(site, watching.change, watching.at_work()))
+            time.sleep(EVERY)
+    watching.tell(quiet=False)
+    return watching.end()
+
+
+class _Watching:
+    """What has been told already, and since when nothing was."""
+
+    def __init__(self, site: Site, change_id: str) -> None:
+        self.site = site
+        self.change = site.ledger.store.change(change_id)
+        self._puts_back = self.change.state is ChangeState.ROLLING_BACK
+        self._seen = _seen_before(site, change_id)
+        self._began = self._spoke = self._alone_since = time.monotonic()
+        self._abandoned = False
+
+    def goes_on(self) -> bool:
+        """Look again; False where the change is carried to where it goes, or by nobody any more."""
+        carried = self.site.carriers.is_carried(self.change.id)
+        self.change = self.site.ledger.store.change(self.change.id)
         now = time.monotonic()
-        alone_since = now if carried else alone_since
-        if now - alone_since > PATIENCE:
-            return _abandoned(change, site)
-        if now - spoke >= QUIET:
-            say(f"{now - began:6.1f} s  … {_at_work(site, change)}", style="dim")
-            spoke = now
-        time.sleep(EVERY)
+        self._alone_since = now if carried else self._alone_since
+        self._abandoned = self.change.state in CARRIED and now - self._alone_since > PATIENCE
+        return (carried or self.change.state in CARRIED) and not self._abandoned
+
+    def tell(self, *, quiet: bool) -> None:
+        """Write a line for each new event; with ``quiet``, also one when there has been none for some seconds."""
+        for event in self.site.ledger.store.trail(self.change.id, self._seen):
+            self._seen = event.seq
+            for text in _lines(event):
+                self._line(text)
+        if quiet and time.monotonic() - self._spoke >= QUIET:
+            self._line(f"… {self.at_work()}", style="dim")
+
+    def at_work(self) -> str:
+        """Say what is being done: the steps that are open, and the newest task that Ansible has told of."""
+        open_steps: dict[str, list[str]] = {}
+        for step in self.site.ledger.store.steps(self.change.id):
+            if step.outcome is Outcome.OPEN:
+                open_steps.setdefault(step.step.value, []).append(step.host)
+        doing = "; ".join(f"{step}: {', '.join(hosts)}" for step, hosts in sorted(open_steps.items()))
+        latest = self.site.latest_progress(self.change.id)
+        return " — ".join(text for text in (doing or self.change.state.value, latest) if text)
+
+    def end(self) -> int:
+        """Say how it ended, and return the exit code."""
+        if self._abandoned:
+            return _abandoned(self.change, self.site)
+        good = {*_GOOD, ChangeState.ROLLED_BACK} if self._puts_back else _GOOD
+        _ended(self.change, self.site)
+        return 0 if self.change.state in good else NOT_SUCCEEDED
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._spoke = time.monotonic()
+        say(f"{self._spoke - self._began:6.1f} s  {text}", style=style)
 
 
 def _seen_before(site: Site, change_id: str) -> int:
     """Begin with the move that started the present work, not with the whole past."""
-    trail = site.ledger.store.trail(change_id)
     starts = ("staging-started", "started", "resumed", "rollback-started", "requested")
-    return max((at for at, event in enumerate(trail) if event.tag in starts), default=0)
+    return max((event.seq - 1 for event in site.ledger.store.trail(change_id) if event.tag in starts), default=0)
 
 
 def _lines(event: AuditEvent) -> Iterator[str]:
@@ -77,31 +127,16 @@ def _why(data: object) -> str:
     return f" ({why})" if why else ""
 
 
-def _at_work(site: Site, change: ChangeRequest) -> str:
-    """Say what is being done: the steps that are open, and the newest task that Ansible has told of."""
-    open_steps: dict[str, list[str]] = {}
-    for step in site.ledger.store.steps(change.id):
-        if step.outcome is Outcome.OPEN:
-            open_steps.setdefault(step.step.value, []).append(step.host)
-    latest = site.latest_progress(change.id)
-    doing = "; ".join(f"{step}: {', '.join(hosts)}" for step, hosts in sorted(open_steps.items()))
-    return " — ".join(text for text in (doing or change.state.value, latest) if text)
-
-
-def _ended(change: ChangeRequest, site: Site) -> int:
+def _ended(change: ChangeRequest, site: Site) -> None:
     say()
-    runs = site.ledger.store.runs(change.id)
-    if runs:
+    if runs := site.ledger.store.runs(change.id):
         show.hosts(runs)
-    line = coloured(change.state)
-    console.print(f"{change.id} is", line, end="\n")
+    console.print(f"{change.id} is", coloured(change.state))
     for issue in change.issues:
         say(f"  {issue}", style="yellow")
     if change.state is ChangeState.REQUESTED:
         say(f"Staging did not pass. Why: orchestrator audit trail {change.id}", style="red")
     show.next_step(change)
-    good = {ChangeState.STAGED, ChangeState.SUCCEEDED, ChangeState.CLOSED, ChangeState.APPROVED, ChangeState.SCHEDULED}
-    return 0 if change.state in good else NOT_SUCCEEDED
 
 
 def _abandoned(change: ChangeRequest, site: Site) -> int:

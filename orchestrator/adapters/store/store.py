@@ -132,9 +132,10 @@ class SqlStore:
             for r in self._rows(sa.select(t.lease).order_by(t.lease.c.host))
         ]
 
-    def trail(self, chain: str) -> Sequence[AuditEvent]:
-        """Return the events of a chain, oldest first."""
-        query = sa.select(t.audit_event.c.document).where(t.audit_event.c.chain == chain)
+    def trail(self, chain: str, after: int = 0) -> Sequence[AuditEvent]:
+        """Return the events of a chain that follow this ``seq``, oldest first."""
+        newer = (t.audit_event.c.chain == chain) & (t.audit_event.c.seq > after)
+        query = sa.select(t.audit_event.c.document).where(newer)
         return [decode_event(row.document) for row in self._rows(query.order_by(t.audit_event.c.seq))]
 
     def heads(self) -> Sequence[ChainHead]:
