@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
 from orchestrator.domain.audit import AuditEvent
-from orchestrator.domain.canonical import canonical, parse_rfc3339
+from orchestrator.domain.canonical import canonical, parse_rfc3339, rfc3339
 
 T = TypeVar("T")
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}  # Building one takes milliseconds.
@@ -25,6 +26,12 @@ def decode(kind: type[T], text: str) -> T:
     if adapter is None:
         adapter = _ADAPTERS[kind] = TypeAdapter(kind)
     return adapter.validate_json(text)
+
+
+def moment(at: datetime) -> str:
+    """Return a time as a column holds it: RFC 3339, and always to the microsecond, so that texts sort as times do."""
+    text = rfc3339(at)
+    return text if "." in text else f"{text[:-1]}.000000Z"
 
 
 def decode_event(text: str) -> AuditEvent:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from orchestrator.adapters.store import tables as t
 from orchestrator.adapters.store.codec import decode, decode_event
 from orchestrator.adapters.store.database import Database
-from orchestrator.adapters.store.writing import SqlWriting
+from orchestrator.adapters.store.writing import SqlWriting, insert_missing
 from orchestrator.domain.admission import Durations
 from orchestrator.domain.audit import AuditEvent
 from orchestrator.domain.canonical import Plain, parse_rfc3339
@@ -44,10 +44,8 @@ class SqlStore:
         if (known := self._rows(ours)) and known[0].value:
             return str(known[0].value)
         with self._db.writer.begin() as connection:
-            if (value := connection.execute(ours).scalar()) is None:
-                value = uuid.uuid4().hex
-                connection.execute(sa.insert(t.setting).values(name="installation", value=value))
-        return str(value)
+            insert_missing(connection, t.setting, {"name": "installation", "value": uuid.uuid4().hex})
+            return str(connection.execute(ours).scalar_one())
 
     def change(self, change_id: str) -> ChangeRequest:
         """Return a change."""
@@ -63,7 +61,7 @@ class SqlStore:
 
     def changes(self, states: Iterable[ChangeState] = ()) -> Sequence[ChangeRequest]:
         """Return the changes in these states, oldest first."""
-        query = sa.select(t.change.c.document).order_by(t.change.c.id)
+        query = sa.select(t.change.c.document).order_by(sa.func.length(t.change.c.id), t.change.c.id)
         if wanted := [state.value for state in states]:
             query = query.where(t.change.c.state.in_(wanted))
         return [decode(ChangeRequest, row.document) for row in self._rows(query)]

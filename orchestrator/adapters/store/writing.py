@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.adapters.store import tables as t
-from orchestrator.adapters.store.codec import encode
+from orchestrator.adapters.store.codec import encode, moment
 from orchestrator.domain.admission import Durations
 from orchestrator.domain.audit import GENESIS, AuditEvent, Fact, seal
-from orchestrator.domain.canonical import Plain, rfc3339
+from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.journal import StepRecord
@@ -51,16 +52,17 @@ class SqlWriting:
     def note(self, fact: Fact) -> AuditEvent:
         """Append to the chain. The guarded update of its head comes first, so that two writers queue up there."""
         longer = sa.update(t.chain).where(t.chain.c.chain == fact.chain).values(length=t.chain.c.length + 1)
-        row = self._db.execute(longer.returning(t.chain.c.length, t.chain.c.head)).one_or_none()
-        if row is None:
-            self._db.execute(sa.insert(t.chain).values(chain=fact.chain, length=1, head=GENESIS))
-        event = seal(fact, seq=row.length if row else 1, prev=row.head if row else GENESIS)
+        longer_by_one = longer.returning(t.chain.c.length, t.chain.c.head)
+        if (row := self._db.execute(longer_by_one).one_or_none()) is None:
+            insert_missing(self._db, t.chain, {"chain": fact.chain, "length": 0, "head": GENESIS})
+            row = self._db.execute(longer_by_one).one()
+        event = seal(fact, seq=row.length, prev=row.head)
         self._db.execute(sa.update(t.chain).where(t.chain.c.chain == fact.chain).values(head=event.hash))
         self._db.execute(
             sa.insert(t.audit_event).values(
                 chain=event.chain,
                 seq=event.seq,
-                at=rfc3339(event.at),
+                at=moment(event.at),
                 actor=event.actor,
                 tag=event.tag,
                 hash=event.hash,
@@ -89,7 +91,7 @@ class SqlWriting:
     def keep_steps(self, steps: Sequence[StepRecord]) -> None:
         """Write steps begun or finished."""
         rows = [
-            {"change": s.change, "host": s.host, "job": s.job, "started_at": rfc3339(s.started_at)}
+            {"change": s.change, "host": s.host, "job": s.job, "started_at": moment(s.started_at)}
             | {"outcome": s.outcome.value, "document": encode(s)}
             for s in steps
         ]
@@ -112,19 +114,19 @@ class SqlWriting:
     ) -> None:
         """Remember how long the work on a host took."""
         row: dict[str, object] = {"change": change, "host": host, "environment": environment.value}
-        self._replace(t.duration, [row | {"at": rfc3339(at), "document": encode(durations)}])
+        self._replace(t.duration, [row | {"at": moment(at), "document": encode(durations)}])
 
     def lease(self, hosts: Sequence[str], change: str, *, now: datetime, hold: timedelta) -> int:
         """Draw a token and lease all the hosts with it."""
         token = self.draw("token")
         held = sa.select(t.lease.c.host, t.lease.c.change, t.lease.c.expires_at).where(t.lease.c.change != change)
-        rivals = {row.host: row for row in self._db.execute(held) if row.expires_at > rfc3339(now)}
+        rivals = {row.host: row for row in self._db.execute(held) if row.expires_at > moment(now)}
         taken = [f"{host} by {rivals[host].change}" for host in hosts if host in rivals]
         if taken:
             raise Refused(
                 f"change {change} cannot lease its hosts: held are {', '.join(taken)}. Wait, or end that change."
             )
-        rows = [{"host": host, "change": change, "token": token, "expires_at": rfc3339(now + hold)} for host in hosts]
+        rows = [{"host": host, "change": change, "token": token, "expires_at": moment(now + hold)} for host in hosts]
         try:
             self._replace(t.lease, rows)
         except IntegrityError as error:
@@ -151,10 +153,11 @@ class SqlWriting:
     def draw(self, name: str) -> int:
         """Return the next number of a counter."""
         one_more = sa.update(t.counter).where(t.counter.c.name == name).values(value=t.counter.c.value + 1)
-        value = self._db.execute(one_more.returning(t.counter.c.value)).scalar()
-        if value is None:
-            self._db.execute(sa.insert(t.counter).values(name=name, value=1))
-        return int(value or 1)
+        next_value = one_more.returning(t.counter.c.value)
+        if (value := self._db.execute(next_value).scalar()) is None:
+            insert_missing(self._db, t.counter, {"name": name, "value": 0})
+            value = self._db.execute(next_value).scalar_one()
+        return int(value)
 
     def _replace(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
         """Insert the rows in place of those with the same key, with two statements however many there are."""
@@ -164,6 +167,12 @@ class SqlWriting:
         same = sa.and_(*(table.c[key] == sa.bindparam(f"key_{key}") for key in keys))
         self._db.execute(sa.delete(table).where(same), [{f"key_{key}": row[key] for key in keys} for row in rows])
         self._db.execute(sa.insert(table), [dict(row) for row in rows])
+
+
+def insert_missing(connection: sa.Connection, table: sa.Table, row: Mapping[str, object]) -> None:
+    """Insert a row unless its key is taken; whoever does the same at this moment waits, and finds it there."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
 
 
 def _change_row(change: ChangeRequest) -> dict[str, object]:
