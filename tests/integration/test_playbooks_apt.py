@@ -339,6 +339,43 @@ def test_killed_controller_leaves_the_transaction_alone(site: Site) -> None:
     assert site.phase("patch", lock).failures == {}
 
 
+def test_power_cut_in_the_middle_is_seen_and_mended_by_patching_again(site: Site) -> None:
+    publish(site.lab, "1.1", "labtool", behaviour="slow", seconds=8)
+    lock = site.lock("labtool")
+    site.phase("protect", lock)
+    started = subprocess.Popen(
+        site.command("patch", {"h1": site.job(lock)}), env=environment(), stdout=subprocess.DEVNULL
+    )
+    wait_for(lambda: ("patch", "begin", "") in site.journal() and site.version("labtool") == "1.1")
+    site.lab.power_off("h1")
+    started.kill()
+    started.wait()
+    site.lab.power_on("h1")
+
+    state = site.phase("verify", lock).of("state")
+    assert state["manager"]["ok"] is False
+    # The step is open, or apt-get was killed a moment before the process that writes the end.
+    assert state["journal"][-1]["step"] == "patch"
+    assert state["journal"][-1]["outcome"] != "ok"
+    again = site.phase("patch", lock)
+    assert again.failures == {}
+    assert again.of("state")["manager"] == {"ok": True, "problems": []}
+    site.phase("restore", lock)
+    assert site.version("labtool") == "1.0"
+
+
+def test_unattended_upgrades_are_held_and_given_back(site: Site) -> None:
+    site.lab.run("h1", ["apt-get", "-qq", "install", "-y", "unattended-upgrades"])
+    assert site.shell("systemctl is-active unattended-upgrades.service") == "active"
+    publish(site.lab, "1.1", "labtool")
+    lock = site.lock("labtool")
+    site.phase("protect", lock)
+    assert site.shell("systemctl is-active unattended-upgrades.service") == "inactive"
+    released = site.phase("release", lock).of("released")
+    assert "unattended-upgrades.service" in released["rivals"]
+    assert site.shell("systemctl is-active unattended-upgrades.service") == "active"
+
+
 def test_service_on_a_replaced_library_is_restarted(site: Site) -> None:
     publish(site.lab, "1.0", "lablib", behaviour="library")
     site.lab.run("h1", ["apt-get", "-qq", "update"])

@@ -1,5 +1,6 @@
 """The package family of Debian and Ubuntu, by apt-get, apt-cache, apt-mark, dpkg-query and dpkg-deb."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -125,7 +126,8 @@ class FamilyApt(Family):
         return secured, missing
 
     def install(self, upgrades, available, folder, log):
-        self._mend(log)
+        if self._interrupted():
+            self.mend(log)
         repository = self._repository(upgrades, available, folder)
         self._change([*repository.options(), "upgrade", "--with-new-pkgs", "--no-remove"], log)
 
@@ -136,9 +138,16 @@ class FamilyApt(Family):
         return self._simulate(_restoring(back, remove), repository.options())
 
     def restore(self, back, remove, folder, log):
-        self._mend(log)
+        if self._interrupted():
+            # What fails to be configured in its new version is replaced by the old one in a moment.
+            with contextlib.suppress(PatchError):
+                self.mend(log)
         repository = self._old_repository(back, folder)
         self._change([*repository.options(), *_restoring(back, remove)], log)
+
+    def mend(self, log):
+        if self._interrupted() or self._read(["dpkg", "--audit"]).strip():
+            self._run(["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"], log)
 
     def give_marks(self, marks, names):
         now = {"%s:%s" % (package.name, package.arch): package for package in self.installed()}
@@ -222,20 +231,15 @@ class FamilyApt(Family):
         return Simulation(found, ["kept back %s: %s" % (", ".join(sorted(kept)), _reason(told))])
 
     def _change(self, arguments, log):
-        done = self.shell.run(["apt-get", *_CHANGING, *arguments])
-        with open(log, "a", encoding="utf-8") as file:
-            file.write("apt-get %s\n%s%s" % (" ".join(arguments), done.out, done.err))
-        if done.rc != 0:
-            raise PatchError(
-                "apt-get ended with %d: %s. All of it is in %s." % (done.rc, last_words(done.out + done.err), log)
-            )
+        self._run(["apt-get", *_CHANGING, *arguments], log)
 
-    def _mend(self, log):
-        """Finish what an earlier transaction left half way; what fails here fails again, and clearer, in ours."""
-        if self._interrupted():
-            done = self.shell.run(["dpkg", "--force-confdef", "--force-confold", "--configure", "-a"])
-            with open(log, "a", encoding="utf-8") as file:
-                file.write("dpkg --configure -a\n%s%s" % (done.out, done.err))
+    def _run(self, argv, log):
+        done = self.shell.run(argv)
+        with open(log, "a", encoding="utf-8") as file:
+            file.write("%s\n%s%s" % (" ".join(argv), done.out, done.err))
+        if done.rc != 0:
+            told = last_words(done.out + done.err)
+            raise PatchError("%s ended with %d: %s. All of it is in %s." % (argv[0], done.rc, told, log))
 
     def _interrupted(self):
         return any(name.isdigit() for name in _listed("/var/lib/dpkg/updates"))

@@ -168,6 +168,9 @@ class Family(abc.ABC):
         Works on a host whose last transaction failed half way, too.
         """
 
+    def mend(self, log):  # noqa: B027 - a family whose transactions cannot break off half way has nothing to do
+        """Finish what a transaction of ours that broke off (power, kill) left half way; raise where that fails."""
+
     @abc.abstractmethod
     def give_marks(self, marks, names):
         """Set auto marks and holds of `names` ("name:arch", installed) as `marks` says. Changes only what differs."""

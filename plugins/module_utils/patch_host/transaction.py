@@ -33,6 +33,8 @@ def prepare_patch(job, family, files):
 
 def patch(job, family, files, point):
     """Install the lock. Return the `transaction` report. Writes what it is about to do into the point first."""
+    if point.planned() and family.check_health():
+        family.mend(point.log)
     upgrades, available, predicted = prepare_patch(job, family, files)
     if not upgrades:
         return transaction_report([], [])
