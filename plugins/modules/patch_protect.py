@@ -52,6 +52,7 @@ fetched:
 """
 
 import os
+import time
 
 from ansible.module_utils.patch_host.entry import guarded, run_module
 from ansible.module_utils.patch_host.errors import PatchError
@@ -61,6 +62,7 @@ from ansible.module_utils.patch_host.state import collect_state
 from ansible.module_utils.patch_host.transaction import prepare_patch
 
 _STEP = "protect"
+_PATIENCE = 30
 
 
 def act(host):
@@ -75,7 +77,24 @@ def act(host):
 def _claim(host):
     held, changed = Rivals(host.family.shell, host.family.rival_units).hold()
     report = collect_state("before", host.job, host.family, host.journal)
+    if report["manager"]["problems"] and not host.point.planned():
+        _wait_until_well(host.family, report)
     return {"changed": changed, "report": report, "rivals": held}
+
+
+def _wait_until_well(family, report):
+    """Wait for a package manager that is at work; refuse a host whose packages are broken before it is touched."""
+    problems = family.check_health()
+    for _ in range(_PATIENCE):
+        if not problems:
+            return
+        time.sleep(1)
+        problems = family.check_health()
+    raise PatchError(
+        "The host was to be protected, but its package manager is not well: %s. Mend it, then try again."
+        % "; ".join(problems),
+        report,
+    )
 
 
 def _secure(host):

@@ -364,6 +364,16 @@ def test_power_cut_in_the_middle_is_seen_and_mended_by_patching_again(site: Site
     assert site.version("labtool") == "1.0"
 
 
+def test_host_whose_packages_are_broken_is_refused_before_it_is_touched(site: Site) -> None:
+    publish(site.lab, "1.1")
+    lock = site.lock("labtool")
+    publish(site.lab, "1.3", "labapp", behaviour="postinst-fails")
+    site.shell("apt-get -qq update; apt-get -qq install -y labapp")
+    refused = site.phase("protect", lock)
+    assert "not well: dpkg --audit" in refused.failures["h1"]
+    assert refused.of("state")["manager"]["ok"] is False
+
+
 def test_unattended_upgrades_are_held_and_given_back(site: Site) -> None:
     site.lab.run("h1", ["apt-get", "-qq", "install", "-y", "unattended-upgrades"])
     assert site.shell("systemctl is-active unattended-upgrades.service") == "active"
