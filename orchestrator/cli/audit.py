@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,9 @@ from orchestrator.domain.evidence import Standing, Verdict
 from orchestrator.domain.identity import Action
 from orchestrator.flow import evidencing
 from orchestrator.wiring import verify_file
+
+#: Whole digests are in --json and in the bundle; people compare the first digits.
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 app = typer.Typer(no_args_is_help=True, help="The audit trail, and evidence bundles.")
 
@@ -132,4 +136,5 @@ def _told(data: dict[str, object]) -> str:
 
 
 def _short(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _DIGEST.sub(r"\1…", text)

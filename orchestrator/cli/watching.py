@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from orchestrator.cli import live, show
 from orchestrator.cli.output import coloured, console, say
@@ -15,7 +15,7 @@ from orchestrator.engine.carrier import CARRIED
 from orchestrator.wiring import Site
 
 #: Seconds between two looks, and after how many a line is written even though nothing has happened.
-EVERY, QUIET = 0.4, 4.0
+EVERY, QUIET = 0.4, 3.0
 #: How long a change may seem to be carried by nobody before it is said (a carrier needs a moment to start).
 PATIENCE = 15.0
 NOT_SUCCEEDED = 10
@@ -109,7 +109,9 @@ def _lines(event: AuditEvent) -> Iterator[str]:
     data = event.data
     host, reason = str(data.get("host", "")), str(data.get("reason", ""))
     if event.tag == "phase-finished":
-        yield f"{data.get('step')} on {data.get('hosts')} hosts: {event.outcome}"
+        yield _phase(data, event.outcome)
+    elif event.tag == "staging-host-passed":
+        yield f"{host}: passed: applied, verified, " + _rehearsed(str(data.get("restore", "")))
     elif host:
         findings = data.get("findings")
         told = [str(item) for item in findings] if isinstance(findings, list) else []
@@ -120,6 +122,16 @@ def _lines(event: AuditEvent) -> Iterator[str]:
         yield f"{event.change}: {event.tag} by {event.actor}" + (f": {reason}" if reason else "")
         differences = data.get("differences")
         yield from (f"    {item}" for item in differences) if isinstance(differences, list) else ()
+
+
+def _phase(data: Mapping[str, object], outcome: str) -> str:
+    again = " again" if str(data.get("job", "")).endswith(".again") else ""
+    count = data.get("hosts")
+    return f"{data.get('step')}{again} on {count} host{'' if count == 1 else 's'}: {outcome}"
+
+
+def _rehearsed(exception: str) -> str:
+    return exception or "put back, verified to be as before, applied again, verified"
 
 
 def _why(data: object) -> str:

@@ -1,0 +1,133 @@
+"""`script/demo`: build the lab, carry two changes through, show the evidence; or take all of it away."""
+
+import argparse
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from demo import bad_update, evidence, hosts, removal, security_patch, site
+from demo.errors import DemoError
+from demo.places import MARKER, Places, places, shown
+from demo.shell import Shell
+from demo.stage import Stage
+from demo.terminal import Terminal, clock
+from lab.errors import LabError
+
+_COMMAND = "script/demo"
+
+
+def main() -> int:
+    """Tell the story, or take its traces away."""
+    arguments = _parser().parse_args()
+    terminal = Terminal(float(os.environ.get("PATCH_DEMO_BEGAN") or time.time()))
+    stage = Stage(terminal=terminal, shell=Shell(terminal), places=places())
+    try:
+        with _alone(stage.places):
+            if arguments.down:
+                return _take_down(stage)
+            _tell_story(stage, {int(arguments.only)} if arguments.only else {1, 2})
+    except (DemoError, LabError) as error:
+        terminal.bad(f"The demo stops here: {error}")
+        _say_what_is_left(stage)
+        return 1
+    except KeyboardInterrupt:
+        terminal.bad("Interrupted. What runs on the hosts goes on by itself; nothing is half killed.")
+        _say_what_is_left(stage)
+        return 130
+    return 0
+
+
+def _tell_story(stage: Stage, wanted: set[int]) -> None:
+    terminal = stage.terminal
+    if removal.is_there(stage.places):
+        with stage.part("An earlier demo is removed first"):
+            removal.remove(stage)
+    stage.places.folder.mkdir(parents=True, exist_ok=True)
+    (stage.places.folder / MARKER).touch()
+    numbers = []
+    with stage.part("The lab: 2 staging hosts, 4 production hosts"):
+        hosts.build(stage)
+    with stage.part("The site: people, keys, inventories"):
+        site.found(stage)
+    if 1 in wanted:
+        with stage.part("CHG 1: the monthly security patch"):
+            numbers.append(security_patch.carry(stage))
+    if 2 in wanted:
+        with stage.part("CHG 2: an update that breaks one host"):
+            numbers.append(bad_update.carry(stage))
+    with stage.part("The evidence"):
+        evidence.show(stage, numbers)
+    terminal.heading("Done")
+    _sum_up(stage)
+
+
+def _sum_up(stage: Stage) -> None:
+    terminal, folder = stage.terminal, stage.places.folder
+    terminal.line()
+    for outcome in stage.outcomes:
+        terminal.good(outcome)
+    terminal.line()
+    for title, seconds in stage.timings:
+        terminal.line(f"  {clock(seconds):>5}  {title}")
+    terminal.line(f"  {clock(terminal.elapsed):>5}  in all")
+    terminal.line()
+    for path, what in (
+        (folder / "site", "the site: playbooks, roles, templates, inventories, people"),
+        (folder / "state", "database, signing key, jobs with Ansible's output, proven packages, rollback kits"),
+        (folder / "bundles", "the evidence bundles"),
+    ):
+        terminal.line(f"  {shown(path):<16}  {what}")
+    terminal.line()
+    terminal.line(f"  Look around:  export ORCHESTRATOR_SITE={shown(folder / 'site')} PATH=$PWD/.venv/bin:$PATH")
+    terminal.line("                orchestrator status; orchestrator change show CHG-0001; orchestrator --help")
+    terminal.line(f"  Remove it:    {_COMMAND} --down")
+
+
+def _take_down(stage: Stage) -> int:
+    removal.remove(stage)
+    stage.terminal.line("No host, process, interface or file of the demo is left.")
+    stage.terminal.aside("The image and the package cache are kept for the next time: script/demo --help says where.")
+    return 0
+
+
+def _say_what_is_left(stage: Stage) -> None:
+    if removal.is_there(stage.places):
+        site_folder = shown(stage.places.site)
+        stage.terminal.line("The hosts and files are left for a look, such as:")
+        stage.terminal.line(f"  ORCHESTRATOR_SITE={site_folder} .venv/bin/orchestrator status")
+        stage.terminal.line(f"Remove all of it: {_COMMAND} --down")
+
+
+@contextmanager
+def _alone(where: Places) -> Iterator[None]:
+    """Hold the demo of this name. Raises DemoError where another one runs."""
+    with where.lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoError(f"a demo with the name {where.instance} runs already.") from error
+        try:
+            yield
+        finally:
+            where.lock.unlink(missing_ok=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_COMMAND,
+        description="Boot six Linux hosts on this machine and carry two changes through: a security patch that "
+        "succeeds, and a bad update that is rolled back.",
+        epilog="Kept by --down: the hosts' image and packages under /var/tmp/patch-orchestrator-lab (PATCH_LAB_ROOT), "
+        "and .venv. PATCH_DEMO_FOLDER and PATCH_DEMO_INSTANCE name another folder than .demo and another lab instance "
+        "than demo, so that two demos can stand side by side.",
+    )
+    parser.add_argument("--only", choices=["1", "2"], help="carry only that change")
+    parser.add_argument("--down", action="store_true", help="remove the hosts, the site and its state")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Part one: six Linux hosts, with a service of ours on each."""
+
+from demo.errors import DemoError
+from demo.shell import Excerpt
+from demo.stage import DOOMED, PRODUCTION, STAGING, Stage
+
+_ADVICE = (
+    "The demo boots real Linux hosts on this machine: run it as root (or with sudo) on a machine or virtual machine of "
+    "its own; a container needs --privileged. Everything but the demo and the lab's tests works without."
+)
+
+
+def build(stage: Stage) -> None:
+    """Boot the hosts and give each the service labapp; one host's configuration is not like the others'."""
+    stage.terminal.tell("Can this machine boot Linux hosts? It takes mounts, network namespaces and containers.")
+    if stage.lab("doctor", expect=(0, 1)).code:
+        raise DemoError(_ADVICE)
+    stage.terminal.tell(
+        "Two staging hosts and four production hosts, with systemd, sshd and apt of their own.",
+        "The first time, the image they share is made of the distribution's packages; it is kept.",
+    )
+    for names in (STAGING, PRODUCTION):
+        done = stage.lab("up", *names, "--group", "web")
+        stage.addresses |= {line.split()[0]: line.split()[1] for line in done.lines if line.startswith(names)}
+    _install_service(stage)
+    _make_one_host_differ(stage)
+
+
+def has_pending_updates(stage: Stage) -> bool:
+    """Ask a host for the distribution's pending security updates."""
+    stage.terminal.tell("Which security updates of the distribution are pending on these hosts today?")
+    asked = "apt-get -s upgrade | grep -i '^Inst.*security' || true"
+    done = stage.shell.script(f'{stage.lab_typed} run {PRODUCTION[0]} -- sh -c "{asked}"', show=Excerpt(head=4, tail=1))
+    pending = sum(line.startswith("Inst ") for line in done.lines)
+    if pending:
+        stage.terminal.good(f"{pending} security updates are pending")
+    return pending > 0
+
+
+def _install_service(stage: Stage) -> None:
+    stage.terminal.tell("Every host runs labapp 1.0, a small web service, from the lab's own repository.")
+    stage.lab("repo", "publish", "labapp", "1.0")
+    names = " ".join((*STAGING, *PRODUCTION))
+    stage.shell.script(
+        f'for host in {names}; do {stage.lab_typed} install $host labapp=1.0 & pids="$pids $!"; done\n'
+        "for pid in $pids; do wait $pid || exit 1; done"
+    )
+
+
+def _make_one_host_differ(stage: Stage) -> None:
+    stage.terminal.tell(
+        f"{DOOMED} is the odd one out: somebody once set legacy=yes there, and no staging host has that.",
+        "Keep it in mind; nobody else does.",
+    )
+    changed = "sed -i s/legacy=no/legacy=yes/ /etc/labapp.conf && systemctl restart labapp && cat /etc/labapp.conf"
+    stage.lab("run", DOOMED, "--", "sh", "-c", changed)
