@@ -7,18 +7,24 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from orchestrator import __version__
 from orchestrator.cli import audit, change, host, points, site, template, window
 from orchestrator.cli.context import Opened
 from orchestrator.cli.output import errors
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import InvalidInput, OrchestratorError
 
 EXIT_CODES = """Exit codes: 0 done · 1 failed · 2 input not understood · 3 no such thing · 4 refused by a rule ·
 5 not permitted · 6 somebody else moved it · 7 something needed is missing or does not answer · 8 evidence refused ·
 9 evidence intact, signer unknown · 10 the change that was watched did not succeed · 130 interrupted"""
+
+#: What Typer says of a command line that it cannot read. It carries a copy of Click of its own, so that importing
+#: Click's would catch nothing.
+UsageProblem: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
+
+#: How Typer ends after Ctrl-C.
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="orchestrator",
@@ -58,22 +64,25 @@ def version(value: bool) -> None:
 
 def main() -> None:
     """Run the command line; every expected failure is one message and a documented exit code."""
+    result: object = 0
     try:
         result = app(standalone_mode=False)
     except OrchestratorError as error:
         _tell(str(error), error.exit_code)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("Detached: the work goes on. Look again with: orchestrator status")
-        sys.exit(130)
+    except UsageProblem as problem:
+        _tell(f"{problem.format_message()}\nSee: {_help_of(problem)}", InvalidInput.exit_code)
+    except typer.Abort:  # At a question, before anything was done.
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    if result == INTERRUPTED:
+        errors.print("Detached: the work goes on. Look again with: orchestrator status")
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _help_of(problem: typer.BadParameter) -> str:
+    return f"{problem.ctx.command_path if problem.ctx else 'orchestrator'} --help"
 
 
 def _tell(message: str, code: int) -> None:
