@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Unpack
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -116,6 +118,31 @@ def as_soon_as(what: str, told: Callable[[], object], do: Callable[[], object]) 
     assert done.is_set(), f"{what} never came"
 
 
+def kill(process: int) -> None:
+    """End a process as a power cut would, and wait until it is gone."""
+    assert process, "there is no such process"
+    os.kill(process, signal.SIGKILL)
+    wait_for(f"the end of process {process}", lambda: not _lives(process))
+
+
+@contextmanager
+def held_still(process: int) -> Iterator[None]:
+    """Hold a process still for the block, so that what happens meanwhile happens before its next step."""
+    assert process, "there is no such process"
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+def _lives(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
 class Park:
     """The lab's hosts of a test module."""
 
@@ -125,9 +152,9 @@ class Park:
     def __getitem__(self, name: str) -> Machine:
         return Machine(self.lab, self.lab.host(name).name)
 
-    def up(self, *names: str, packages: tuple[str, ...] = (), **options: Any) -> None:
+    def up(self, *names: str, packages: tuple[str, ...] = (), **options: Unpack[HostOptions]) -> None:
         """Bring up hosts of a kind, with packages installed."""
-        self.lab.up_many(names, **HostOptions(**options))
+        self.lab.up_many(names, **options)
         for name in names if packages else ():
             self.lab.install(name, *packages)
 

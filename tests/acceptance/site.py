@@ -207,8 +207,8 @@ class Site:
     def say_hosts(self, environment: str, hosts: Mapping[str, object], common: Mapping[str, object]) -> None:
         folder = self.folder / "inventories" / environment
         shutil.rmtree(folder, ignore_errors=True)
-        groups = {"web": {"hosts": {name: {} for name in hosts}}}
-        everything = {"hosts": dict(hosts), "vars": dict(common), "children": groups}
+        members: dict[str, object] = {name: {} for name in hosts}
+        everything = {"hosts": dict(hosts), "vars": dict(common), "children": {"web": {"hosts": members}}}
         self.write(f"inventories/{environment}/hosts.yml", {"all": everything})
 
     def edit_hosts(self, environment: str) -> dict[str, Any]:
