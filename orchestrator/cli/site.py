@@ -96,7 +96,9 @@ def _row(site: Site, change: ChangeRequest) -> tuple[str | Text, ...]:
         else "-"
     )
     ends = in_zone(change.slot.end, change.spec.window.zone) if change.slot else "-"
-    return (change.id, coloured(change.state), hosts, ends, _needed(site, change), show.next_command(change))
+    stands_still = change.state in CARRIED and not site.carriers.is_carried(change.id)
+    command = f"orchestrator change resume {change.id} --yes" if stands_still else show.next_command(change)
+    return (change.id, coloured(change.state), hosts, ends, _needed(site, change), command)
 
 
 def _needed(site: Site, change: ChangeRequest) -> str:

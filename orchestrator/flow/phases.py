@@ -64,6 +64,8 @@ def run_phase(
     with crew.ledger.store.begin() as writing:
         writing.keep_steps(begun)
     result = crew.runner.run(job)
+    if all(record.finished_at for record in begun):
+        return result  # Entered before a crash: the record says a thing once.
     ended = [_finished(record, result, crew) for record in begun]
     with crew.ledger.store.begin() as writing:
         writing.keep_steps(ended)
