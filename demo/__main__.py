@@ -3,6 +3,7 @@
 import argparse
 import fcntl
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -24,12 +25,17 @@ def main() -> int:
     arguments = _parser().parse_args()
     terminal = Terminal(float(os.environ.get("PATCH_DEMO_BEGAN") or time.time()))
     stage = Stage(terminal=terminal, shell=Shell(terminal), places=places())
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         with _alone(stage.places):
             if arguments.down:
                 return _take_down(stage)
             _tell_story(stage, {int(arguments.only)} if arguments.only else {1, 2})
-    except (DemoError, LabError) as error:
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (DemoError, LabError, OSError) as error:
         terminal.bad(f"The demo stops here: {error}")
         _say_what_is_left(stage)
         return 1
@@ -41,7 +47,7 @@ def main() -> int:
 
 
 def _tell_story(stage: Stage, wanted: set[int]) -> None:
-    terminal = stage.terminal
+    _introduce(stage)
     if removal.is_there(stage.places):
         with stage.part("An earlier demo is removed first"):
             removal.remove(stage)
@@ -60,8 +66,16 @@ def _tell_story(stage: Stage, wanted: set[int]) -> None:
             numbers.append(bad_update.carry(stage))
     with stage.part("The evidence"):
         evidence.show(stage, numbers)
-    terminal.heading("Done")
+    stage.terminal.heading("Done")
     _sum_up(stage)
+
+
+def _introduce(stage: Stage) -> None:
+    stage.terminal.tell(
+        "Six Linux hosts are booted on this machine, and two changes are carried through on them, with the commands",
+        "that you would type yourself: a security patch that succeeds, and an update that breaks a service and is put",
+        f"back everywhere by itself. It takes some minutes; Ctrl-C stops it, {_COMMAND} --down removes everything.",
+    )
 
 
 def _sum_up(stage: Stage) -> None:
@@ -74,16 +88,19 @@ def _sum_up(stage: Stage) -> None:
         terminal.line(f"  {clock(seconds):>5}  {title}")
     terminal.line(f"  {clock(terminal.elapsed):>5}  in all")
     terminal.line()
-    for path, what in (
-        (folder / "site", "the site: playbooks, roles, templates, inventories, people"),
-        (folder / "state", "database, signing key, jobs with Ansible's output, proven packages, rollback kits"),
-        (folder / "bundles", "the evidence bundles"),
+    width = len(shown(folder / "bundles"))
+    for name, what in (
+        ("site", "the site: playbooks, roles, templates, inventories, people"),
+        ("state", "database, signing key, jobs with Ansible's output, proven packages, rollback kits"),
+        ("bundles", "the evidence bundles"),
     ):
-        terminal.line(f"  {shown(path):<16}  {what}")
+        terminal.line(f"  {shown(folder / name):<{width}}  {what}")
     terminal.line()
-    terminal.line(f"  Look around:  export ORCHESTRATOR_SITE={shown(folder / 'site')} PATH=$PWD/.venv/bin:$PATH")
-    terminal.line("                orchestrator status; orchestrator change show CHG-0001; orchestrator --help")
-    terminal.line(f"  Remove it:    {_COMMAND} --down")
+    root = ", as root" if os.environ.get("SUDO_USER") else ""
+    terminal.line(f"  To look around{root}:")
+    terminal.line(f"    export ORCHESTRATOR_SITE={shown(folder / 'site')} PATH=$PWD/.venv/bin:$PATH")
+    terminal.line("    orchestrator status; orchestrator change show CHG-0001; orchestrator --help")
+    terminal.line(f"  To remove all of it: {_COMMAND} --down")
 
 
 def _take_down(stage: Stage) -> int:
@@ -104,6 +121,7 @@ def _say_what_is_left(stage: Stage) -> None:
 @contextmanager
 def _alone(where: Places) -> Iterator[None]:
     """Hold the demo of this name. Raises DemoError where another one runs."""
+    where.lock.parent.mkdir(parents=True, exist_ok=True)
     with where.lock.open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

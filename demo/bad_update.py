@@ -15,18 +15,19 @@ def carry(stage: Stage) -> str:
     change = changes.submit(stage, "labapp-2", "linux-package-update", _parameters())
     changes.prove(stage, change)
     stage.terminal.good(f"it passes: no staging host is set up like {DOOMED}")
+    tell("Once more the plan, and the vote of a second person.")
     digest = changes.read_plan(stage, change)
-    tell("Cora approves, with reason.")
     changes.approve(stage, change, digest, "Wanted by the shop, and staging has proved it")
     changes.schedule(stage, change)
     tell(
-        "The canary will be fine, and the next wave will not. The lines with ~ are a witness of the demo's own, who",
-        "asks each production host's page twice a second.",
+        f"The canary will be fine, and in the next wave {DOOMED} will not. The lines with ~ are a witness of the",
+        "demo's own, who asks each production host's page twice a second.",
     )
-    addresses = {host: stage.addresses[host] for host in PRODUCTION}
-    with Observer(stage.terminal, addresses) as observer:
+    observer = Observer(stage.terminal, {host: stage.addresses[host] for host in PRODUCTION})
+    before = observer.answers()
+    with observer:
         changes.start(stage, change, becomes="rolled-back")
-        _prove_recovery(stage, observer)
+    _prove_recovery(stage, before, observer.answers())
     stage.outcomes.append(f"{change} is rolled back: {DOOMED} answered 500 for {observer.seconds_broken(DOOMED):.0f} s")
     return change
 
@@ -45,14 +46,13 @@ def _parameters() -> dict[str, object]:
     }
 
 
-def _prove_recovery(stage: Stage, observer: Observer) -> None:
-    stage.terminal.tell("Which version is on the hosts now, and does the service answer?")
+def _prove_recovery(stage: Stage, before: dict[str, str], after: dict[str, str]) -> None:
+    stage.terminal.tell("Which version is on the hosts now, and what does the service answer?")
     names = " ".join(PRODUCTION)
     stage.shell.script(f"for host in {names}; do {stage.lab_typed} run $host dpkg-query -W labapp; done")
-    answers = observer.answers()
-    for host, answer in answers.items():
+    for host, answer in after.items():
         stage.terminal.line(f"http://{host}:8080/health  {answer}")
-    wrong = [host for host, answer in answers.items() if answer != "200 labapp 1.0"]
+    wrong = [host for host in PRODUCTION if after[host] != before[host] or not after[host].startswith("200 ")]
     if wrong:
         raise DemoError(f"the service does not answer as before on {', '.join(wrong)}.")
-    stage.terminal.good("every host is back on 1.0 and answers, those that were healthy on 2.0 as well")
+    stage.terminal.good("every host answers as before the change, those that were healthy on 2.0 as well")

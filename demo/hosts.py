@@ -41,10 +41,7 @@ def _install_service(stage: Stage) -> None:
     stage.terminal.tell("Every host runs labapp 1.0, a small web service, from the lab's own repository.")
     stage.lab("repo", "publish", "labapp", "1.0")
     names = " ".join((*STAGING, *PRODUCTION))
-    stage.shell.script(
-        f'for host in {names}; do {stage.lab_typed} install $host labapp=1.0 & pids="$pids $!"; done\n'
-        "for pid in $pids; do wait $pid || exit 1; done"
-    )
+    stage.shell.script(f"printf '%s\\n' {names} | xargs -P6 -I% {stage.lab_typed} install % labapp=1.0")
 
 
 def _make_one_host_differ(stage: Stage) -> None:

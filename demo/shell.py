@@ -89,7 +89,7 @@ class Shell:
         )
         try:
             lines = self._hear(process, show)
-        except KeyboardInterrupt:
+        except BaseException:
             _interrupt(process)
             raise
         code = process.wait()

@@ -23,7 +23,7 @@ def found(stage: Stage) -> None:
     _name_people(stage)
     _describe_hosts(stage)
     tell("Is everything in order, and are the hosts fit to be patched?")
-    shell.run("orchestrator", "doctor", show=Excerpt(head=0, tail=6))
+    shell.run("orchestrator", "doctor")
     shell.run("orchestrator", "host", "scan")
 
 

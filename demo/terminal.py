@@ -7,7 +7,7 @@ import time
 
 _GREEN, _CYAN, _RED, _BOLD, _DIM = "32", "36", "31", "1", "2"
 #: After so many seconds without a line, one is written all the same.
-_QUIET = 4.0
+_QUIET = 3.5
 
 
 class Terminal:
