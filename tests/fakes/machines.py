@@ -13,6 +13,9 @@ from tests.fakes.values import DEBIAN, NEW, OLD, sha
 
 Report = dict[str, Plain]
 
+#: What there is to patch on every host.
+ITEMS = ("libssl3", "openssl")
+
 
 class Fault(StrEnum):
     """How a phase goes wrong. LOST: the connection breaks, and Ansible says UNREACHABLE."""
@@ -36,8 +39,8 @@ class Machine:
     """One host. ``installed`` is name -> version, ``offers`` the versions that its repository has of each package."""
 
     name: str
-    installed: dict[str, str] = field(default_factory=lambda: {"openssl": OLD, "nginx": "1.22"})
-    offers: dict[str, list[str]] = field(default_factory=lambda: {"openssl": [NEW]})
+    installed: dict[str, str] = field(default_factory=lambda: {**dict.fromkeys(ITEMS, OLD), "nginx": "1.22"})
+    offers: dict[str, list[str]] = field(default_factory=lambda: {name: [NEW] for name in ITEMS})
     platform: Platform = DEBIAN
     units: list[str] = field(default_factory=lambda: ["nginx.service", "ssh.service"])
     is_up: bool = True
@@ -57,6 +60,16 @@ class Machine:
     def suffers(self, playbook: str, *faults: Fault) -> None:
         """Let the phase go wrong so the next times; the last fault stays."""
         self.faults[playbook] = list(faults)
+
+    def set_to(self, version: str) -> None:
+        """Let somebody else have installed a version."""
+        self.installed.update(dict.fromkeys(ITEMS, version))
+
+    @property
+    def version(self) -> str:
+        """The version that all items are at, or ``mixed``."""
+        found = {self.installed[name] for name in ITEMS}
+        return found.pop() if len(found) == 1 else "mixed"
 
     def heals(self) -> None:
         """Let nothing go wrong any more."""

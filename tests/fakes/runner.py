@@ -84,9 +84,10 @@ class FakeRunner:
             if job.playbook == playbook and job.environment is environment
         ]
 
-    def tokens(self, playbook: str) -> list[int]:
-        """Return the tokens of each job that ran a playbook, in order."""
-        return [counter_of(job.hosts[0].patch_job) for job in self.begun if job.playbook == playbook]
+    def tokens(self, environment: Environment = Environment.PRODUCTION) -> list[int]:
+        """Return the token of each job that acted on hosts, in order."""
+        acting = [job for job in self.begun if job.environment is environment]
+        return [token for job in acting if (token := counter_of(job.hosts[0].patch_job))]
 
     def _begin(self, job: Job, when: When | None) -> None:
         if when is When.BEFORE:

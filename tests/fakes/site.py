@@ -218,7 +218,7 @@ class FakeSite:
     @property
     def versions(self) -> dict[str, str]:
         """What is installed in production."""
-        return {name: machine.installed["openssl"] for name, machine in self.production.items()}
+        return {name: machine.version for name, machine in self.production.items()}
 
     @property
     def production(self) -> dict[str, Machine]:

@@ -7,11 +7,19 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.change import ChangeState, CloseCode
+from orchestrator.domain.identity import ORCHESTRATOR
+from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.rollout import Amount, RolloutPolicy
-from tests.fakes.site import FakeSite
-from tests.fakes.values import NEW, OLD, spec
+from orchestrator.errors import IllegalMove, NotPermitted, Refused
+from orchestrator.flow import evidencing
+from tests.fakes.outside import FakeNotary
+from tests.fakes.site import OMAR, FakeSite
+from tests.fakes.values import NEW, OLD, SLOT, spec
 
-HALVES = RolloutPolicy(canary=Amount(value=1), wave=Amount(value=2), batch=Amount(value=1), soak=timedelta(minutes=10))
+ONE_BY_ONE = RolloutPolicy(
+    canary=Amount(value=1), wave=Amount(value=2), batch=Amount(value=1), soak=timedelta(minutes=10)
+)
+OF_HOSTS = ("host-", "staging-host-", "point-")
 
 
 def test_change_that_goes_well_walks_to_closed(site: FakeSite) -> None:
@@ -20,6 +28,145 @@ def test_change_that_goes_well_walks_to_closed(site: FakeSite) -> None:
     assert set(site.versions.values()) == {NEW}
     closed = site.close()
     assert (closed.state, closed.close_code) == (ChangeState.CLOSED, CloseCode.SUCCESSFUL)
-    assert [tag for tag in site.tags if not tag.startswith(("host-", "staging-host-", "point-"))] == [
+    assert [tag for tag in site.tags if not tag.startswith(OF_HOSTS)] == [
         "requested", "staging-started", "staged", "voted", "approved", "scheduled", "started", "succeeded", "closed",
     ]  # fmt: skip
+
+
+def test_every_host_and_every_phase_is_in_the_trail(site: FakeSite) -> None:
+    site.ran()
+    assert site.told("host-done") == ["web1", "web2", "web3", "web4"]
+    phases = [(e.data["step"], e.data["hosts"]) for e in site.trail if e.tag == "phase-finished"]
+    assert phases[-3:] == [("protect", 4), ("patch", 4), ("release", 4)]
+
+
+def test_waves_and_batches_go_one_after_the_other(site: FakeSite) -> None:
+    site.ran(spec(rollout=ONE_BY_ONE))
+    assert site.runner.jobs("patch.yml") == [("web1",), ("web2",), ("web3",), ("web4",)]
+    assert [(run.wave, run.batch) for run in site.runs.values()] == [(1, 1), (2, 1), (2, 2), (3, 1)]
+    assert site.runner.tokens() == sorted(site.runner.tokens())
+
+
+def test_canary_soaks_before_the_others_follow(site: FakeSite) -> None:
+    site.ran(spec(rollout=ONE_BY_ONE))
+    assert site.clock.slept >= 600
+    looks = site.runner.jobs("verify.yml")
+    assert looks == [("web1",)]
+    order = [job.playbook for job in site.runner.begun if job.id.split(".")[1].startswith("l")]
+    assert order.index("verify.yml") == order.index("patch.yml") + 1
+
+
+def test_kit_is_written_before_the_first_host_is_touched(site: FakeSite) -> None:
+    site.ran()
+    first = next(at for at, what in enumerate(site.log) if what.endswith("l1.w1.b1.protect"))
+    assert "kit" in site.log[:first]
+    assert ("web1", "web2", "web3", "web4") in site.kit.written
+
+
+def test_host_that_needs_a_reboot_gets_one(site: FakeSite) -> None:
+    site.machines["web2"].needs_reboot = True
+    site.ran()
+    assert [machine.boots for machine in site.production.values()] == [1, 2, 1, 1]
+
+
+def test_what_was_held_is_given_back_and_the_points_stay(site: FakeSite) -> None:
+    site.ran()
+    assert [machine.claim for machine in site.production.values()] == [""] * 4
+    assert list(site.machines["web1"].points) == [site.id]
+    assert "web1" in site.held_points()
+    assert list(site.store.leases()) == []
+
+
+def test_same_source_twice_is_the_same_change(site: FakeSite) -> None:
+    first = site.submit()
+    assert site.submit() == first
+    assert len(site.store.changes()) == 1
+
+
+def test_source_of_a_change_that_has_ended_may_be_asked_for_anew(site: FakeSite) -> None:
+    site.submit()
+    site.cancel()
+    assert site.submit().id == "CHG-0002"
+
+
+def test_window_that_has_passed_cannot_be_asked_for(site: FakeSite) -> None:
+    site.clock.at = SLOT.end
+    with pytest.raises(Refused, match="window ended"):
+        site.submit()
+    assert list(site.store.changes()) == []
+
+
+def test_request_is_signed_by_who_asks(site: FakeSite) -> None:
+    change = site.submit()
+    assert (change.requester, change.requested.statement.signer) == ("anna", "anna")
+    assert change.requested.statement.digest == "5e" * 32
+    assert site.trail[0].origin == "anna@desk"
+
+
+@pytest.mark.parametrize("name", ["ben", "nobody"])
+def test_who_may_not_ask_is_told_so(site: FakeSite, name: str) -> None:
+    with pytest.raises(NotPermitted):
+        site.submit(by=name)
+    assert list(site.store.changes()) == []
+
+
+def test_signature_that_is_not_good_is_refused(site: FakeSite) -> None:
+    site.signers.forged = True
+    with pytest.raises(NotPermitted, match="not good for anna"):
+        site.submit()
+    assert list(site.store.changes()) == []
+
+
+def test_nothing_is_started_outside_its_window(site: FakeSite) -> None:
+    site.scheduled()
+    for outside in (SLOT.start - timedelta(seconds=1), SLOT.end):
+        site.clock.at = outside
+        with pytest.raises(Refused, match="may run from"):
+            site.ledger.record(site.change, ChangeEvent.STARTED, actor=ORCHESTRATOR)
+    assert set(site.versions.values()) == {OLD}
+
+
+def test_nothing_is_started_twice(site: FakeSite) -> None:
+    site.started()
+    with pytest.raises(IllegalMove):
+        site.start()
+    assert site.tags.count("started") == 1
+
+
+def test_change_too_long_for_its_window_is_not_scheduled(site: FakeSite) -> None:
+    site.staged()
+    site.vote()
+    site.clock.at = SLOT.cutoff
+    with pytest.raises(Refused, match="does not fit its window"):
+        site.schedule()
+    assert site.change.state is ChangeState.APPROVED
+
+
+def test_work_that_others_hold_is_refused_by_name(site: FakeSite) -> None:
+    site.started()
+    with site.store.begin() as writing:
+        writing.lease(["web3"], "CHG-0999", now=site.clock.now(), hold=timedelta(hours=1))
+    with pytest.raises(Refused, match="web3 by CHG-0999"):
+        site.carry()
+    assert set(site.versions.values()) == {OLD}
+
+
+def test_evidence_holds_what_the_trail_says(site: FakeSite) -> None:
+    site.ran()
+    notary = FakeNotary()
+    evidencing.export(site.id, site.kit.folder / "bundle", OMAR, site.kit.folder, ledger=site.ledger, notary=notary)
+    (contents,) = notary.bundles
+    assert contents.plan == site.store.plan(site.change.plan_digest)
+    assert [person.name for person in contents.people] == ["anna", "ben"]
+    assert contents.packages_before["web1"] != contents.packages_after["web1"]
+    assert contents.checkpoint.count == len(contents.trail) == len(site.trail)
+    assert len(notary.published) == 1
+
+
+def test_staging_again_voids_the_votes(site: FakeSite) -> None:
+    site.staged()
+    site.vote()
+    site.stage()
+    assert (site.change.state, site.change.votes) == (ChangeState.STAGED, ())
+    with pytest.raises(IllegalMove):
+        site.schedule()
