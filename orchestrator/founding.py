@@ -46,11 +46,11 @@ _PEOPLE = """# The people of this site. A person signs with one of the keys; the
 # any other word names a seat that a change's approval policy may ask for, such as cab or service-owner.
 people:
   - name: {account}
-    full_name: ""
     roles: [engineer, operator]
     account: {account}
     keys: []
   # - name: somebody-else
+  #   full_name: Somebody Else
   #   roles: [approver]
   #   account: somebody-else
   #   keys: ["ssh-ed25519 AAAA… somebody-else"]
