@@ -51,6 +51,8 @@ class Site:
         self.folder = folder / "site"
         self.state = folder / "state"
         self.keys = folder / "keys"
+        #: Everything that commands have said here.
+        self.transcript: list[str] = []
 
     @classmethod
     def found(cls, folder: Path) -> Site:
@@ -95,6 +97,7 @@ class Site:
             timeout=600,
         )
         told = Done(done.returncode, done.stdout, done.stderr)
+        self.transcript.append(told.said)
         assert "Traceback" not in told.said, told.said
         assert code is None or told.code == code, f"`{' '.join(words)}` ended with {told.code}:\n{told.said}"
         return told
