@@ -22,7 +22,7 @@ def prepare(folder: Path, disk: str) -> None:
 
 def mount(folder: Path, layers: Sequence[Path]) -> Path:
     """Put the layers (the uppermost first) and the host's changes together; return where."""
-    root, work = folder / "root", folder / "changes/work"
+    root, work = folder / "root", folder / "changes" / "work"
     if root.is_mount():
         return root
     # A work folder of an earlier mount bears the mark of `volatile` and would be refused.

@@ -5,6 +5,7 @@ ROOT/cache, which all instances share. Files under pool/ and by-hash/ never chan
 indexes are asked for again after some minutes, and served as they were where the mirror does not answer.
 """
 
+import abc
 import contextlib
 import email.utils
 import filecmp
@@ -178,8 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 65536
     disable_nagle_algorithm = True
 
+    @abc.abstractmethod
     def find(self, path: str) -> Path | None:
-        raise NotImplementedError
+        """Return the file that stands for a path, None where there is none."""
 
     def do_GET(self) -> None:
         self._answer(with_body=True)

@@ -46,12 +46,12 @@ def test_rebooted_host_has_a_new_boot_id_and_its_service_is_back(lab: Lab, web1:
 
 
 def test_restored_snapshot_takes_back_what_came_after_it_and_keeps_what_came_before(lab: Lab, web1: str) -> None:
-    say(lab, web1, "echo kept > /root/kept; rm -f /root/.profile")
+    say(lab, web1, "mkdir /srv/it; echo kept > /srv/it/kept; touch /srv/it/there")
     lab.snapshot(web1, "before")
-    say(lab, web1, "echo lost > /root/lost; rm /root/kept; touch /root/.profile")
+    say(lab, web1, "echo lost > /srv/it/lost; rm /srv/it/kept /srv/it/there")
     for _ in range(2):
         lab.restore(web1, "before")
-        assert say(lab, web1, "ls -A /root") == ".bashrc\n.ssh\nkept"
+        assert say(lab, web1, "ls -A /srv/it") == "kept\nthere"
     lab.drop_snapshot(web1, "before")
     with pytest.raises(LabError, match="has no snapshot before"):
         lab.restore(web1, "before")

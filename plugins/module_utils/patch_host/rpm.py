@@ -1,5 +1,6 @@
 """What the dnf and zypper families have in common: the rpm database, secured files, kernels, health."""
 
+import abc
 import os
 import re
 import shutil
@@ -231,25 +232,25 @@ class RpmFamily(Family):
 
     # What the package manager adds.
 
+    @abc.abstractmethod
     def _offered(self, items):
         """Return {(name, arch, version)} of those items that a repository offers."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _resolve_with(self, upgrades, needed):
         """Like `resolve`, with these new dependencies in exactly their versions."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _simulate_files(self, upgrades, available, folder):
         """Do what `simulate` does where the files are there."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _auto(self):
         """Return the packages, by name or by name:arch, that came in as dependencies."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _held(self):
         """Return an object with hold(name, arch, version)."""
-        raise NotImplementedError
 
     def _set_auto(self, packages, auto):
         raise NotImplementedError
@@ -257,9 +258,9 @@ class RpmFamily(Family):
     def _set_held(self, packages, held):
         raise NotImplementedError
 
+    @abc.abstractmethod
     def _fetch_installed(self, packages, folder):
         """Fetch the files of installed packages into `folder`, those that a repository has; signatures are checked."""
-        raise NotImplementedError
 
 
 def keep_file(path, folder, name):
