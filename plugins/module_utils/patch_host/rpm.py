@@ -252,11 +252,13 @@ class RpmFamily(Family):
     def _held(self):
         """Return an object with hold(name, arch, version)."""
 
+    @abc.abstractmethod
     def _set_auto(self, packages, auto):
-        raise NotImplementedError
+        """Set the auto marks of these packages as they are to be."""
 
+    @abc.abstractmethod
     def _set_held(self, packages, held):
-        raise NotImplementedError
+        """Set the holds of these packages as they are to be."""
 
     @abc.abstractmethod
     def _fetch_installed(self, packages, folder):
