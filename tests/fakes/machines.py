@@ -218,6 +218,8 @@ class Machine:
     def _release(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
         if (refused := self._refuses(job, "release")) is not None:
             return refused
+        if fault is Fault.LOST_BEFORE:
+            return self._answer(fault)
         if fault is Fault.FAILS:
             return HostResult(
                 host=self.name, outcome=HostOutcome.FAILED, task="Release", message="the disk is read-only"
