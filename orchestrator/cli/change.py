@@ -182,6 +182,7 @@ def schedule(context: typer.Context, change_id: Id, yes: Yes = False, as_json: A
     actor = actor_for(site, Action.OPERATE)
     change = site.ledger.store.change(change_id)
     _require(change, ChangeEvent.SCHEDULED)
+    approving.require_genuine(change, ledger=site.ledger, desk=site.desk)
     fitting = scheduling.fit(change, site.ledger.store.plan(change.digest), site.ledger)
     show.fit(change, fitting)
     if not needs_yes(yes, f"Schedule {change.id}"):
@@ -199,6 +200,7 @@ def start(
     actor = actor_for(site, Action.OPERATE)
     change = site.ledger.store.change(change_id)
     _require(change, ChangeEvent.STARTED)
+    approving.require_genuine(change, ledger=site.ledger, desk=site.desk)
     fixed = site.ledger.store.plan(change.digest)
     show.waves(fixed)
     if not needs_yes(yes, f"Start {change.id} on {len(fixed.hosts)} hosts"):
@@ -228,6 +230,7 @@ def resume(
     change = site.ledger.store.change(change_id)
     if change.state not in CARRIED:
         _require(change, ChangeEvent.RESUMED)
+        approving.require_genuine(change, ledger=site.ledger, desk=site.desk)
     if not needs_yes(yes, f"Go on with {change.id}"):
         return
     if change.state not in CARRIED:

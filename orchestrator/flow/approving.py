@@ -11,7 +11,7 @@ from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest, ChangeState, Waiver
 from orchestrator.domain.identity import ORCHESTRATOR, Action, Actor, Person
 from orchestrator.domain.lifecycle import MOVES, ChangeEvent, advance
-from orchestrator.errors import IllegalMove, Refused
+from orchestrator.errors import IllegalMove, NotPermitted, Refused
 from orchestrator.flow.acting import Caller, Desk, Signature, Wording, person_key, signer
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import Writing
@@ -75,6 +75,36 @@ def waive(change_id: str, subject: str, reason: str, caller: Caller, *, ledger: 
         data={"subject": subject, "reason": reason, "signed": digest_of(signature.signed)},
         also=_known_as(signature, change),
     )
+
+
+def require_genuine(change: ChangeRequest, *, ledger: Ledger, desk: Desk) -> None:
+    """See that every vote is what its voter has signed, with a key that people.yml gives them. Raises NotPermitted.
+
+    Whoever can write to the database could enter a vote there; only its signature says whose it is.
+    """
+    for vote in change.votes:
+        if reason := _why_not_genuine(change, vote, desk):
+            data = {"approver": vote.approver, "reason": reason}
+            ledger.note(change.id, "vote-not-genuine", actor=ORCHESTRATOR, data=dict(data))
+            raise NotPermitted(
+                f"the vote of {vote.approver} on {change.id} is not good: {reason}. "
+                f"Find out why, and stage the change again to ask anew: orchestrator change stage {change.id}"
+            )
+
+
+def _why_not_genuine(change: ChangeRequest, vote: Vote, desk: Desk) -> str:
+    said = vote.signed.statement
+    person = next((p for p in desk.signers.people().everyone if p.name == vote.approver), None)
+    if person is None:
+        return "people.yml does not know them"
+    if vote.signed.key.split()[:2] not in [key.split()[:2] for key in person.keys]:
+        return "the key is none that people.yml gives them"
+    told = ("vote", change.id, vote.digest, vote.decision.value, vote.reason, vote.approver)
+    if told != (said.subject, said.change, said.digest, said.decision, said.reason, said.signer):
+        return "it says something else than what was signed"
+    if not set(vote.seats) <= person.roles:
+        return "it is given from a seat that people.yml does not give them"
+    return "" if desk.signers.is_valid(vote.signed) else "the signature is not good"
 
 
 def _refuse(

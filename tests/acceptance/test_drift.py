@@ -73,6 +73,15 @@ def test_a_changed_role_voids_the_approval_before_the_start(site: Site, park: Pa
     assert not any(park[name].journal() for name in HOSTS)
 
 
+def test_a_vote_that_was_edited_in_the_database_starts_nothing(site: Site) -> None:
+    with site.edited(CHANGE) as document:
+        document["votes"][0]["reason"] = "Nobody has looked at it."
+    refused = site.give("change", "schedule", CHANGE, "--yes", code=5)
+    assert "the vote of cora on CHG-0001 is not good: it says something else than what was signed" in refused.err
+    assert "something else" in site.told(CHANGE, "vote-not-genuine")
+    assert site.is_in(CHANGE, ChangeState.APPROVED)
+
+
 def test_hosts_that_are_not_as_planned_leave_the_change_and_the_lock_stands(scheduled: Site, park: Park) -> None:
     site, repository = scheduled, park.lab.repository
     park.lab.install("w2", "labapp=1.1")
