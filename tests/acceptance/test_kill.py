@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -140,9 +138,5 @@ def test_a_window_that_nears_its_end_cuts_off_before_the_next_wave(site: Site, p
 def close_the_window_soon(site: Site) -> None:
     """Let the reserved window's cutoff be now: waiting for it would take as long as a window is."""
     now = datetime.now(UTC)
-    with sqlite3.connect(site.state / "orchestrator.db") as database:
-        (text,) = database.execute("SELECT document FROM change WHERE id = ?", (CHANGE,)).fetchone()
-        document = json.loads(text)
+    with site.edited(CHANGE) as document:
         document["slot"] |= {"cutoff": rfc3339(now), "end": rfc3339(now + timedelta(minutes=10))}
-        database.execute("UPDATE change SET document = ? WHERE id = ?", (json.dumps(document), CHANGE))
-    database.close()
