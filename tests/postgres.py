@@ -34,18 +34,23 @@ class Server:
         """Return the SQLAlchemy URL of a database."""
         return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
 
-    def new_database(self, template: str = "template0") -> str:
-        """Make a database, as a copy of another, and return its name."""
+    def new_database(self) -> str:
+        """Make a database and return its name."""
         name = f"test{next(self.numbers)}"
-        self._say(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self._say(f"CREATE DATABASE {name}", "postgres")
         return name
 
-    def drop(self, database: str) -> None:
-        """Delete a database."""
-        self._say(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+    def empty(self, database: str) -> None:
+        """Take every row out of every table but Alembic's: faster than a new database."""
+        self._say(
+            "DO $$ DECLARE names text; BEGIN "
+            "SELECT string_agg(format('%I', tablename), ', ') INTO names FROM pg_tables "
+            "WHERE schemaname = 'public' AND tablename <> 'alembic_version'; EXECUTE 'TRUNCATE ' || names; END $$",
+            database,
+        )
 
-    def _say(self, command: str) -> None:
-        with psycopg.connect(f"host={self.folder} user=postgres dbname=postgres", autocommit=True) as connection:
+    def _say(self, command: str, database: str) -> None:
+        with psycopg.connect(f"host={self.folder} user=postgres dbname={database}", autocommit=True) as connection:
             connection.execute(command.encode())
 
 

@@ -212,6 +212,11 @@ class StoreContract:
         (head,) = store.heads()
         assert (head.chain, head.count, head.head) == ("site", 80, trail[-1].hash)
 
+    def test_trail_is_read_from_where_somebody_left_off(self, store: Store) -> None:
+        events = [noted(store, a_fact("site")) for _ in range(3)]
+        assert list(store.trail("site", after=1)) == events[1:]
+        assert list(store.trail("site", after=3)) == []
+
     def test_chains_are_numbered_each_for_itself(self, store: Store) -> None:
         for chain in ("b", "a", "b"):
             noted(store, a_fact(chain))

@@ -115,10 +115,9 @@ class TestSqlite(SqlContract):
 @pytest.mark.postgres
 class TestPostgres(SqlContract):
     @pytest.fixture
-    def url(self, server: Server, empty_postgres: str) -> Iterator[str]:
-        name = server.new_database(template=empty_postgres)
-        yield server.url(name)
-        server.drop(name)
+    def url(self, server: Server, empty_postgres: str) -> str:
+        server.empty(empty_postgres)
+        return server.url(empty_postgres)
 
     def test_database_that_is_not_there_is_said_without_its_password(self, server: Server) -> None:
         with pytest.raises(Unavailable, match="cannot be opened") as refused:

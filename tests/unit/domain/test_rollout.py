@@ -81,6 +81,12 @@ def test_percentage_that_may_fail_is_rounded_down(planned: int, percent: int) ->
     assert allowed * 100 <= planned * percent < (allowed + 1) * 100
 
 
+@given(st.integers(1, 500), st.integers(0, 100))
+def test_percentage_that_may_be_unfit_is_rounded_up(planned: int, percent: int) -> None:
+    limit = budget(RolloutPolicy(max_unfit=Amount(value=percent, percent=True)), planned).max_unfit
+    assert (limit - 1) * 100 < planned * percent <= limit * 100
+
+
 @given(st.integers(1, 500))
 def test_budget_of_nothing_is_tripped_by_the_first_failure(planned: int) -> None:
     for none in (Amount(value=0), Amount(value=0, percent=True)):
