@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from orchestrator.domain.approval import ApprovalPolicy, Decision
+from orchestrator.domain.approval import ApprovalPolicy, Decision, Vote
 from orchestrator.domain.change import ChangeState
 from orchestrator.errors import IllegalMove, NotPermitted, Refused
 from orchestrator.flow import approving
@@ -138,3 +140,50 @@ def test_requester_waives_nothing_and_nobody_waives_what_is_no_safeguard(site: F
     with pytest.raises(Refused, match="cannot be waived"):
         site.waive("budget:web1")
     assert site.change.waivers == ()
+
+
+def test_votes_as_they_were_signed_are_genuine(site: FakeSite) -> None:
+    site.staged()
+    approving.require_genuine(site.vote("ben"), ledger=site.ledger, desk=site.desk)
+    assert "vote-not-genuine" not in site.tags
+
+
+def reworded(vote: Vote) -> Vote:
+    return replace(vote, reason="something else")
+
+
+def of_somebody_else(vote: Vote) -> Vote:
+    return replace(vote, approver="cleo")
+
+
+def of_nobody(vote: Vote) -> Vote:
+    return replace(vote, approver="mallory")
+
+
+def from_another_seat(vote: Vote) -> Vote:
+    return replace(vote, seats=("approver", "cab"))
+
+
+def for_another_plan(vote: Vote) -> Vote:
+    return replace(vote, digest="e2" * 32)
+
+
+def turned_around(vote: Vote) -> Vote:
+    statement = replace(vote.signed.statement, decision="reject")
+    return replace(vote, signed=replace(vote.signed, statement=statement))
+
+
+def signed_by_nobody(vote: Vote) -> Vote:
+    return replace(vote, signed=replace(vote.signed, signature="forged"))
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [reworded, of_somebody_else, of_nobody, from_another_seat, for_another_plan, turned_around, signed_by_nobody],
+)
+def test_vote_that_was_entered_by_other_means_is_found_out(site: FakeSite, forge: Callable[[Vote], Vote]) -> None:
+    site.staged()
+    (vote,) = site.vote("ben").votes
+    with pytest.raises(NotPermitted, match="is not good"):
+        approving.require_genuine(replace(site.change, votes=(forge(vote),)), ledger=site.ledger, desk=site.desk)
+    assert site.tags[-1] == "vote-not-genuine"
