@@ -48,10 +48,12 @@ def test_the_generated_inventory_has_the_batch_and_what_each_host_is_told(tmp_pa
     assert folder.read(folder.inventory) == {"patch_batch": {"hosts": {"web1": {"patch_job": told}}}}
 
 
-def test_an_id_stands_for_one_job_only(tmp_path: Path, content: Path) -> None:
+def test_an_id_stands_for_one_work_only_and_what_was_begun_stands(tmp_path: Path, content: Path) -> None:
     folder = JobDir(tmp_path / "job-1")
     assert not is_placed(folder, job())
     place(folder, job(), content, 5)
+    assert not is_placed(folder, job())
+    folder.begin({})
     assert is_placed(folder, job())
     with pytest.raises(Refused, match="Use a new id"):
         is_placed(folder, job(change="other"))
