@@ -114,13 +114,13 @@ def test_pause_while_hosts_are_only_protected_touches_none(site: FakeSite) -> No
 
 
 def test_soak_is_left_when_somebody_asks(site: FakeSite) -> None:
-    site.started(spec(rollout=RolloutPolicy(canary=Amount(value=1), soak=timedelta(hours=1))))
+    site.started(spec(rollout=RolloutPolicy(canary=Amount(value=1), soak=timedelta(minutes=10))))
     site.when(SLOT.start + timedelta(minutes=5), site.pause)
     assert site.carry().state is ChangeState.PAUSED
     assert site.clock.now() < SLOT.start + timedelta(minutes=6)
     site.resume()
     assert site.carry().state is ChangeState.SUCCEEDED
-    assert site.clock.now() >= SLOT.start + timedelta(hours=1)
+    assert site.clock.now() >= SLOT.start + timedelta(minutes=10)
 
 
 def test_cancelled_run_stops_between_two_batches(site: FakeSite) -> None:
@@ -206,7 +206,7 @@ def test_word_given_while_the_run_ends_does_not_break_it(site: FakeSite) -> None
 
 
 def test_drift_in_the_soak_is_not_missed(site: FakeSite) -> None:
-    site.started(spec(rollout=RolloutPolicy(canary=Amount(value=1), soak=timedelta(hours=1))))
+    site.started(spec(rollout=RolloutPolicy(canary=Amount(value=1), soak=timedelta(minutes=10))))
     site.when(SLOT.start + timedelta(minutes=5), lambda: site.content.files.update({"playbooks/patch.yml": "other"}))
     assert site.carry().state is ChangeState.PAUSED
     assert site.versions == {"web1": NEW, "web2": OLD, "web3": OLD, "web4": OLD}
