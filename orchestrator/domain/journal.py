@@ -100,10 +100,11 @@ def settle(
     if len(theirs) < expected_records:
         return Settled(settlement=Settlement.UNKNOWN, why="the host's journal is shorter than it was: it was reverted")
     mine = [r for r in theirs if r.change == ours.change and r.step == ours.step and r.counter >= ours.token]
-    begun = any(r.event == "begin" for r in mine)
-    ended = [r for r in mine if r.event == "end"]
-    # A step may be taken up again after it has ended; only the last word says whether somebody is at work.
-    is_open = begun and [r.event for r in mine if r.event in ("begin", "end")][-1] == "begin"
+    words = [r for r in mine if r.event in ("begin", "end")]
+    # What ended has begun, even where so long a journal no longer shows it. A step may be taken up again after it has
+    # ended: only the last word says whether somebody is at work.
+    begun, is_open = bool(words), bool(words) and words[-1].event == "begin"
+    ended = [r for r in words if r.event == "end"]
     new = [i for i in plan.items if packages.get(f"{i.name}:{i.arch}", "") == i.version]
     old = [i for i in plan.items if packages.get(f"{i.name}:{i.arch}", "") == i.from_version]
     counts = f"{len(new)} of {len(plan.items)} packages are at the locked version"
@@ -113,7 +114,7 @@ def settle(
         )
     if len(new) == len(plan.items):
         return Settled(settlement=Settlement.DONE, why=f"{counts}, and no step is open on the host")
-    if not begun and len(old) == len(plan.items):
+    if not mine and len(old) == len(plan.items):
         return Settled(settlement=Settlement.NOT_BEGUN, why="the host never began the step; nothing has changed on it")
     if begun or new:
         return Settled(

@@ -90,6 +90,10 @@ def test_interrupted_step_that_was_taken_up_and_ended_is_not_open() -> None:
     assert asked((*BEGUN, record("begin"), record("end", outcome="ok")), AFTER).settlement is Settlement.DONE
 
 
+def test_step_of_which_only_the_end_is_left_in_the_journal_was_begun() -> None:
+    assert asked((record("end", outcome="failed"),), BEFORE).settlement is Settlement.PARTLY
+
+
 def test_reason_counts_what_is_in_place() -> None:
     assert "1 of 3 packages are at the locked version" in asked(FAILED, HALF).why
     assert "the step ended failed" in asked(FAILED, HALF).why
