@@ -17,7 +17,7 @@ from orchestrator.domain.probe import Needs, ProbeReport, Stage
 from orchestrator.domain.rollback import PointTaken, PutBack, RollbackClass, RollbackPoint
 from orchestrator.errors import InvalidInput
 from orchestrator.ports import Occasion, Subject
-from tests.fakes.machines import Machine
+from tests.fakes.machines import Machine, counter_of
 from tests.fakes.values import EVENING
 
 Machines = dict[Environment, dict[str, Machine]]
@@ -137,16 +137,18 @@ class FakeProbe:
 
 @dataclass
 class FakeKit:
-    """Implements ``ports.RollbackKit``."""
+    """Implements ``ports.RollbackKit``; ``tokens`` is what the kit would show each host."""
 
     folder: Path
     log: list[str]
     written: list[tuple[str, ...]] = field(default_factory=list)
+    tokens: dict[str, int] = field(default_factory=dict)
 
     def write(self, plan: PatchPlan, hosts: Sequence[Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
         """Remember for which hosts a kit was written."""
         self.log.append("kit")
         self.written.append(tuple(sorted(patch_jobs)))
+        self.tokens |= {host: counter_of(job) for host, job in patch_jobs.items()}
         return self.folder
 
 

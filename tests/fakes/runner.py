@@ -34,6 +34,7 @@ class FakeRunner:
     packages: FakePackages
     log: list[str]
     seconds: int = 10
+    watch: Callable[[Job], object] = lambda job: None
     asked: list[Job] = field(default_factory=list)
     begun: list[Job] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
@@ -95,6 +96,7 @@ class FakeRunner:
             raise Killed(job.id)
         self.begun.append(job)
         self.log.append(job.id)
+        self.watch(job)
         for ending, act in [hook for hook in self._hooks if job.id.endswith(hook[0])]:
             self._hooks.remove((ending, act))
             act()

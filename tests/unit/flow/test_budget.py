@@ -80,6 +80,7 @@ def test_host_put_back_within_the_budget_still_counts(site: FakeSite) -> None:
     assert site.change.state is ChangeState.FAILED
     assert site.hosts_with(HostStatus.RESTORED) == ["web1", "web2", "web3"]
     assert site.runner.jobs("restore.yml") == [("web1",), ("web2",), ("web3",)]
+    assert site.told("host-restored") == ["web1", "web2", "web3"]
     assert site.machines["web4"].journal == []
 
 

@@ -8,10 +8,13 @@ import pytest
 
 from orchestrator.domain.change import ChangeState, CloseCode
 from orchestrator.domain.identity import ORCHESTRATOR
+from orchestrator.domain.inventory import Environment
+from orchestrator.domain.job import Job
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.rollout import Amount, RolloutPolicy
 from orchestrator.errors import IllegalMove, NotPermitted, Refused
 from orchestrator.flow import evidencing
+from tests.fakes.machines import counter_of
 from tests.fakes.outside import FakeNotary
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import NEW, OLD, SLOT, spec
@@ -61,6 +64,20 @@ def test_kit_is_written_before_the_first_host_is_touched(site: FakeSite) -> None
     first = next(at for at, what in enumerate(site.log) if what.endswith("l1.w1.b1.protect"))
     assert "kit" in site.log[:first]
     assert ("web1", "web2", "web3", "web4") in site.kit.written
+
+
+def test_kit_shows_every_host_the_newest_token_before_the_host_sees_it(site: FakeSite) -> None:
+    def compare(job: Job) -> None:
+        if job.environment is Environment.PRODUCTION:
+            behind.extend(one.host for one in job.hosts if site.kit.tokens.get(one.host, 0) < counter_of(one.patch_job))
+
+    behind: list[str] = []
+    site.runner.watch = compare
+    site.ran(spec(rollout=ONE_BY_ONE))
+    site.roll_back()
+    site.carry()
+    assert behind == []
+    assert min(site.kit.tokens.values()) > 0
 
 
 def test_host_that_needs_a_reboot_gets_one(site: FakeSite) -> None:
