@@ -22,6 +22,7 @@ class Fault(StrEnum):
 
     FAILS = "nothing is done, and it says so"
     FAILS_HALF_WAY = "one package is in place, and it says so"
+    LIES = "nothing is done, and it says that all is well"
     HURTS = "all is done, and a service does not come back"
     LOST_BEFORE = "lost before the step began"
     LOST_AFTER = "lost after everything was done"

@@ -25,7 +25,8 @@ def policy(*, failures: int = 0, unfit: int = 4, on_trip: OnTrip = OnTrip.FAILED
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault.FAILS, Fault.FAILS_HALF_WAY, Fault.HURTS, Fault.GONE, Fault.LOST_HALF_WAY, Fault.LOST_AT_WORK]
+    "fault",
+    [Fault.FAILS, Fault.FAILS_HALF_WAY, Fault.LIES, Fault.HURTS, Fault.GONE, Fault.LOST_HALF_WAY, Fault.LOST_AT_WORK],
 )
 def test_budget_of_nothing_trips_on_the_first_and_later_waves_stay_untouched(site: FakeSite, fault: Fault) -> None:
     site.machines["web2"].suffers(PATCH, fault)

@@ -113,6 +113,17 @@ def test_pause_while_hosts_are_only_protected_touches_none(site: FakeSite) -> No
     assert [machine.patched for machine in site.production.values()] == [1, 1, 1, 1]
 
 
+def test_host_that_changed_during_the_pause_is_looked_at_anew(site: FakeSite) -> None:
+    site.started(TWO_WAVES)
+    site.runner.during("w1.b1.protect", site.pause)
+    site.carry()
+    site.machines["web1"].set_to("1.1.1")
+    site.resume()
+    assert site.carry().state is ChangeState.SUCCEEDED
+    assert site.runs["web1"].reason.startswith("dropped: ")
+    assert site.machines["web1"].begun("patch") == 0
+
+
 def test_soak_is_left_when_somebody_asks(site: FakeSite) -> None:
     site.started(spec(rollout=RolloutPolicy(canary=Amount(value=1), soak=timedelta(minutes=10))))
     site.when(SLOT.start + timedelta(minutes=5), site.pause)
