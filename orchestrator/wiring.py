@@ -18,7 +18,7 @@ from orchestrator.adapters.ansible.packages import PackageStore
 from orchestrator.adapters.ansible.progress import latest_progress
 from orchestrator.adapters.ansible.runner import SupervisedRunner
 from orchestrator.adapters.evidence.bundle import Notary
-from orchestrator.adapters.evidence.keys import current
+from orchestrator.adapters.evidence.keys import current, rotate
 from orchestrator.adapters.evidence.outside import AppendedFile
 from orchestrator.adapters.evidence.trust import read_pins
 from orchestrator.adapters.evidence.verifier import verify_bundle, verify_trail
@@ -130,6 +130,10 @@ class Site:
         """The installation's signature."""
         file = self.settings.checkpoint_file
         return Notary(key=current(self.settings.signing_key.parent), outside=[AppendedFile(file)] if file else [])
+
+    def rotate_key(self) -> str:
+        """Replace the key that signs evidence; return the new one's fingerprint."""
+        return rotate(self.settings.signing_key.parent, at=self.clock.now()).public.fingerprint
 
     @cached_property
     def crew(self) -> Crew:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.context import actor_for, site_of
-from orchestrator.cli.output import AsJson, answer, coloured, say, table
+from orchestrator.cli.output import AsJson, Yes, answer, coloured, needs_yes, say, table
 from orchestrator.domain.audit import SITE
 from orchestrator.domain.evidence import Standing, Verdict
 from orchestrator.domain.identity import Action
@@ -122,6 +122,19 @@ def checkpoint(context: typer.Context) -> None:
     actor_for(site, Action.EXPORT)
     proof = evidencing.checkpoint(SITE, site.ledger, site.notary)
     say(proof.document.decode())
+
+
+@app.command("rotate-key")
+def rotate_key(context: typer.Context, yes: Yes = False) -> None:
+    """Replace the key that signs evidence by a new one, which the old one signs."""
+    site = site_of(context)
+    actor = actor_for(site, Action.TRUST)
+    say(f"Evidence is signed by {site.notary.key.public.fingerprint} now.")
+    if not needs_yes(yes, "Replace it by a new key; the old private key is gone afterwards"):
+        return
+    fingerprint = site.rotate_key()
+    site.ledger.note("", "key-rotated", actor=actor, data={"key": fingerprint})
+    say(f"From now on it is signed by {fingerprint}. Give auditors key-history.json, from beside the key.")
 
 
 def _good(verdict: Verdict) -> None:

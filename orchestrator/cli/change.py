@@ -30,7 +30,7 @@ from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import MOVES, ChangeEvent
 from orchestrator.engine.carrier import CARRIED, carry
 from orchestrator.errors import IllegalMove, InvalidInput, NotFound, Refused
-from orchestrator.flow import approving, closing, execution, operating, scheduling, staging
+from orchestrator.flow import approving, closing, evidencing, execution, operating, scheduling, staging
 from orchestrator.flow.intake import submit
 from orchestrator.wiring import Site
 
@@ -306,6 +306,7 @@ def close(
         return
     with site.carriers.hold(change_id):
         closed = closing.close(change_id, note, actor, site.crew)
+    evidencing.checkpoint(change_id, site.ledger, site.notary)
     for point in site.ledger.store.points(change_id):
         if point.is_held:
             warn(f"the {point.provider} point of {point.host} is still held: orchestrator rollback-point list")

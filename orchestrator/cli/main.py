@@ -43,6 +43,13 @@ app.add_typer(points.app, name="rollback-point")
 site.add_to(app)
 
 
+def version(value: bool) -> None:
+    """Print the version and end."""
+    if value:
+        sys.stdout.write(f"orchestrator {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     context: typer.Context,
@@ -50,16 +57,12 @@ def root(
         Path | None,
         typer.Option("--site", help="The site's folder; by default the one around here, or ORCHESTRATOR_SITE."),
     ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Keep which site is meant; it is opened when a command needs it."""
     context.obj = Opened(folder)
-
-
-def version(value: bool) -> None:
-    """Print the version and end."""
-    if value:
-        sys.stdout.write(f"orchestrator {__version__}\n")
-        raise typer.Exit
 
 
 def main() -> None:

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 
 from orchestrator.cli.output import answer, coloured, facts, say, table
+from orchestrator.domain.baseline import OPEN
 from orchestrator.domain.calendar import in_zone
 from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.plan import HostPlan, PatchPlan, Prediction
 from orchestrator.domain.run import HostRun
+from orchestrator.engine.carrier import CARRIED
 from orchestrator.flow.scheduling import Fit
 
 _NEXT = {
@@ -97,7 +99,10 @@ def change(change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool) 
         say()
         hosts(runs)
     say()
-    next_step(change)
+    if change.state in CARRIED and not is_carried:
+        say(f"Next: orchestrator change resume {change.id} --yes", style="dim")
+    else:
+        next_step(change)
 
 
 def hosts(runs: Sequence[HostRun]) -> None:
@@ -197,7 +202,7 @@ def _left_out(plan: PatchPlan) -> None:
     for planned in plan.hosts:
         for item in planned.left_out:
             reasons.setdefault((item.name, item.version, item.reason), []).append(planned.host)
-    for (name, version, reason), where in sorted(reasons.items()):
+    for (name, version, reason), where in sorted(reasons.items(), key=lambda pair: (OPEN not in pair[0][2], pair[0])):
         say(f"not patched: {name} {version} on {_few(where)}: {reason}", style="yellow")
     for waiver in plan.waivers:
         say(f"waived by {waiver.by}: {waiver.subject}: {waiver.reason}", style="yellow")

@@ -147,7 +147,7 @@ def _ended(change: ChangeRequest, site: Site) -> None:
     for issue in change.issues:
         say(f"  {issue}", style="yellow")
     if change.state is ChangeState.REQUESTED:
-        say(f"Staging did not pass. Why: orchestrator audit trail {change.id}", style="red")
+        say(f"It could not be staged. Why: orchestrator audit trail {change.id}", style="red")
     show.next_step(change)
 
 

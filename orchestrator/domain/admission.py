@@ -57,8 +57,8 @@ def percentile95(values: Sequence[timedelta]) -> timedelta:
 
 
 def last_safe_start(slot: Slot, needed: timedelta) -> datetime:
-    """Return the last moment at which a host that needs so long may begin."""
-    return slot.end - needed
+    """Return the last moment at which a host that needs so long may begin: before the cutoff in any case."""
+    return min(slot.end - needed, slot.cutoff)
 
 
 def why_too_late(slot: Slot, needed: timedelta, now: datetime) -> str:

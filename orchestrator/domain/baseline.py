@@ -48,6 +48,10 @@ class PatchBaseline:
     exclude: tuple[str, ...] = ()
 
 
+#: Told with the reason wherever a security update is left out.
+OPEN = "an open security update"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
     """An update that is on offer and will not be installed, and why."""
@@ -71,10 +75,16 @@ def select(candidates: Iterable[Candidate], baseline: PatchBaseline, *, now: dat
     chosen, left_out = [], []
     for candidate in sorted(candidates, key=lambda c: (c.name, c.arch)):
         if reason := why_not(candidate, baseline, now=now):
-            left_out.append(LeftOut(name=candidate.name, arch=candidate.arch, version=candidate.version, reason=reason))
+            left_out.append(leave_out(candidate, reason))
         else:
             chosen.append(candidate)
     return Selection(chosen=tuple(chosen), left_out=tuple(left_out))
+
+
+def leave_out(candidate: Candidate, reason: str) -> LeftOut:
+    """Return the candidate as left out for this reason, marked where that leaves a hole open."""
+    told = f"{reason} ({OPEN})" if candidate.classification is Classification.SECURITY else reason
+    return LeftOut(name=candidate.name, arch=candidate.arch, version=candidate.version, reason=told)
 
 
 def why_not(candidate: Candidate, baseline: PatchBaseline, *, now: datetime) -> str:

@@ -117,7 +117,9 @@ def _refuse(
     if not answer.reason.strip():
         raise Refused("a vote needs a reason: --reason …")
     people = desk.signers.people()
-    authors = frozenset(p.name for p in people.everyone if set(p.emails) & _authors(change, ledger))
+    written = _authors(change, ledger)
+    # Content that is not committed yet has its owner's account as its author.
+    authors = frozenset(p.name for p in people.everyone if {p.name, p.account, *p.emails} & written)
     reason = why_barred(
         person, requester=change.requester, voting_account=people.with_account(caller.account), authors=authors,
         policy=change.spec.approval,

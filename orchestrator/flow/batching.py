@@ -168,13 +168,19 @@ def _services_before(batch: Batch, crew: Crew) -> dict[str, tuple[HealthReport, 
     asked = ask_services(batch.only([name for name in batch.names if name not in known]), crew)
     with crew.ledger.store.begin() as writing:
         for host, found in asked.items():
-            writing.keep_document(batch.change.id, "services.before", host, {r.check: r.passed for r in found})
+            told = [{"check": report.check, "passed": report.passed} for report in found]
+            writing.keep_document(batch.change.id, "services.before", host, plain(told))
     for host in batch.names:
-        if isinstance(earlier := known.get(host), dict):
-            asked[host] = tuple(
-                HealthReport(host=host, check=name, passed=bool(passed)) for name, passed in earlier.items()
-            )
+        if host in known:
+            was = answered(known[host])
+            asked[host] = tuple(HealthReport(host=host, check=name, passed=passed) for name, passed in was.items())
     return asked
+
+
+def answered(document: Plain) -> dict[str, bool]:
+    """Read which checks passed before the patch."""
+    rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
+    return {str(row.get("check")): bool(row.get("passed")) for row in rows}
 
 
 def _protect(working: Working, batch: Batch, state: dict[str, HostRun]) -> dict[str, HostState]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.domain.canonical import plain
+from orchestrator.domain.canonical import Plain, digest, plain
 from orchestrator.domain.change import ChangeRequest, ChangeState, CloseCode
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
 from orchestrator.domain.inventory import Environment, Host
@@ -14,13 +14,18 @@ from orchestrator.domain.lock import Platform
 from orchestrator.domain.plan import HostPlan
 from orchestrator.domain.rollback import RollbackPoint
 from orchestrator.domain.run import HostStatus
-from orchestrator.errors import IllegalMove, InvalidInput
+from orchestrator.errors import IllegalMove, InvalidInput, Refused
 from orchestrator.flow.crew import Batch, Crew
 from orchestrator.flow.execution import LEASE
 from orchestrator.flow.phases import occasion, release, subject
+from orchestrator.flow.putting_back import put_back
 
 #: The last point of such a host is never given up by closing: it may be the only way back.
 _KEPT = frozenset({HostStatus.FAILED, HostStatus.UNKNOWN, HostStatus.RESTORE_FAILED})
+_UNDER_WAY = frozenset(
+    {ChangeState.STAGING, ChangeState.RUNNING, ChangeState.PAUSED, ChangeState.ROLLING_BACK, ChangeState.SCHEDULED}
+)
+_REACHED_PRODUCTION = frozenset({ChangeState.SUCCEEDED, ChangeState.CLOSED})
 
 
 def close(change_id: str, note: str, actor: Actor, crew: Crew) -> ChangeRequest:
@@ -45,47 +50,66 @@ def close_code(change: ChangeRequest) -> CloseCode:
 
 def give_up_points(change: ChangeRequest, crew: Crew, *, hosts: Sequence[str] = ()) -> list[str]:
     """Release the held points of a change (of these hosts only, where some are named); return what stayed, and why."""
+    if change.state in _UNDER_WAY:
+        raise Refused(f"change {change.id} is {change.state}: its points may still be needed. End it first.")
     ended = {run.host: run.status for run in crew.ledger.store.runs(change.id)}
     held = [p for p in crew.ledger.store.points(change.id) if p.is_held and (not hosts or p.host in hosts)]
-    kept = [p for p in held if ended.get(p.host) in _KEPT]
+    # The last way back goes only where somebody names the host.
+    kept = [p for p in held if ended.get(p.host) in _KEPT and p.host not in hosts]
     going = [p for p in held if p not in kept]
     problems = [f"{p.host}: the {p.provider} point is kept, the host ended {ended[p.host]}" for p in kept]
-    for environment in Environment:
-        problems += _release(change, environment, going, crew)
+    present = {environment: _present(change, environment, crew) for environment in Environment}
+    there = {name for hosts in present.values() for name in hosts}
+    problems += [
+        f"{p.host}: no longer in the inventory, its {p.provider} point stays" for p in going if p.host not in there
+    ]
+    for environment, found in present.items():
+        problems += _release(change, environment, going, found, crew)
+    with crew.ledger.store.begin() as writing:
+        writing.free(change.id)
     return problems
 
 
-def _release(change: ChangeRequest, environment: Environment, points: Sequence[RollbackPoint], crew: Crew) -> list[str]:
-    pattern = change.spec.staging if environment is Environment.STAGING else change.spec.production
-    try:
-        hosts = {host.name: host for host in crew.inventory.resolve(pattern, environment)}
-    except InvalidInput as error:
-        return [str(error)] if environment is Environment.PRODUCTION and points else []
+def _release(
+    change: ChangeRequest, environment: Environment, points: Sequence[RollbackPoint], hosts: dict[str, Host], crew: Crew
+) -> list[str]:
     mine = [point for point in points if point.host in hosts]
     if not mine:
         return []
     batch = _batch(change, environment, sorted({p.host for p in mine}), hosts, crew)
     problems: list[str] = []
-    freed = []
-    answers = release(batch, crew, keep_point=False)
+    if environment is Environment.STAGING and change.state not in _REACHED_PRODUCTION:
+        # Staging would be ahead of production, and the next change would find nothing to prove there.
+        problems += [f"{b.host}: {b.problem}" for b in put_back(batch, crew, rehearsal=True).values() if b.problem]
+    problems += [
+        f"{host}: {result.message or 'did not answer'}"
+        for host, result in release(batch, crew, keep_point=False).items()
+        if result.report("released") is None
+    ]
     for provider in sorted({p.provider for p in mine}):
         these = [p for p in mine if p.provider == provider]
         subjects = [subject(batch, plan) for plan in batch.plans if plan.host in {p.host for p in these}]
         problems += crew.providers[provider].release(these, subjects, occasion(batch, crew, f"release-{provider}"))
-    for point in mine:
-        if answers[point.host].report("released") is None:
-            problems.append(f"{point.host}: {answers[point.host].message or 'did not answer'}")
-        else:
-            freed.append(replace(point, released_at=crew.now()))
-    with crew.ledger.store.begin() as writing:
-        writing.keep_points(freed)
-        for point in freed:
-            data = plain({"host": point.host, "provider": point.provider})
-            fact = crew.ledger.fact(
-                change.id, "point-released", actor=ORCHESTRATOR, data=data if isinstance(data, dict) else {}
-            )
-            writing.note(fact)
+    stuck = {problem.partition(":")[0] for problem in problems}
+    _mark_released(change, [p for p in mine if p.host not in stuck], crew)
     return problems
+
+
+def _mark_released(change: ChangeRequest, points: Sequence[RollbackPoint], crew: Crew) -> None:
+    with crew.ledger.store.begin() as writing:
+        writing.keep_points([replace(point, released_at=crew.now()) for point in points])
+        for point in points:
+            data: dict[str, Plain] = {"host": point.host, "provider": point.provider}
+            writing.note(crew.ledger.fact(change.id, "point-released", actor=ORCHESTRATOR, data=data))
+
+
+def _present(change: ChangeRequest, environment: Environment, crew: Crew) -> dict[str, Host]:
+    """Return the hosts of the change that the inventory still has."""
+    pattern = change.spec.staging if environment is Environment.STAGING else change.spec.production
+    try:
+        return {host.name: host for host in crew.inventory.resolve(pattern, environment)}
+    except InvalidInput:
+        return {}  # Nothing matches any more: each point of these hosts is named below.
 
 
 def _batch(
@@ -99,7 +123,7 @@ def _batch(
         change=change,
         environment=environment,
         content=plan.content.digest,
-        name=f"close{change.version}.{environment.value}",
+        name=f"close{change.version}.{environment.value}-{digest(list(names))[:8]}",
         plans=tuple(known.get(name) or _bare(hosts[name]) for name in names),
         hosts={name: hosts[name] for name in names},
         token=token,

@@ -13,12 +13,13 @@ from datetime import timedelta
 from orchestrator.domain.admission import why_too_late
 from orchestrator.domain.canonical import plain, rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState, Wanted
-from orchestrator.domain.identity import Actor
+from orchestrator.domain.identity import ORCHESTRATOR, Actor
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollout import OnTrip, Wave, budget
 from orchestrator.domain.run import HostRun, HostStatus, judge, score
+from orchestrator.errors import Refused
 from orchestrator.flow.batching import Working, work
 from orchestrator.flow.crew import Batch, Crew
 from orchestrator.flow.drifting import Drift, look_for_drift, refuse_drift
@@ -34,6 +35,7 @@ def start(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     """Begin the run in an open window: every planned host is written down as pending, with the move itself."""
     change = crew.ledger.store.change(change_id)
     if change.state is ChangeState.SCHEDULED:
+        _refuse_lost_window(change, crew)
         refuse_drift(change, crew)
     plan = crew.ledger.store.plan(change.digest)
     runs = [
@@ -49,6 +51,15 @@ def start(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
         data={"digest": change.digest, "hosts": len(runs)},
         also=lambda writing: writing.keep_runs(runs),
     )
+
+
+def _refuse_lost_window(change: ChangeRequest, crew: Crew) -> None:
+    if (end := change.reserved.end) <= crew.now():
+        crew.ledger.record(replace(change, slot=None), ChangeEvent.WINDOW_LOST, actor=ORCHESTRATOR)
+        raise Refused(
+            f"the window of change {change.id} ended at {end:%Y-%m-%d %H:%MZ}, and it was not started. "
+            "Cancel it, and submit it again with a later window."
+        )
 
 
 def carry(change_id: str, crew: Crew) -> ChangeRequest:

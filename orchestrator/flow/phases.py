@@ -67,8 +67,11 @@ def run_phase(
     if all(record.finished_at for record in begun):
         return result  # Entered before a crash: the record says a thing once.
     ended = [_finished(record, result, crew) for record in begun]
+    longer = _journals(result, crew, job.change)
     with crew.ledger.store.begin() as writing:
         writing.keep_steps(ended)
+        for host, length in longer.items():
+            writing.keep_document(job.change, "journal", host, {"length": length})
         writing.keep_document(
             job.change, "job", job.id, plain({"status": result.status, "artifacts": result.artifacts})
         )
@@ -82,9 +85,21 @@ def run_phase(
     return result
 
 
+def run_again_if_it_died(
+    batch: Batch, step: Step, playbook: str, crew: Crew, *, suffix: str = "", more: Mapping[str, Plain] | None = None
+) -> JobResult:
+    """Run a phase that is harmless to repeat, and repeat it where nobody saw its end."""
+    result = run_phase(batch, step, playbook, crew, suffix=suffix, more=more)
+    for attempt in range(2, 4):
+        if result.status is not JobStatus.DIED:
+            break
+        result = run_phase(batch, step, playbook, crew, suffix=f"{suffix}.{attempt}", more=more)
+    return result
+
+
 def protect(batch: Batch, crew: Crew) -> dict[str, Protected]:
     """Claim the hosts, look at them, secure old and new packages, and take every rollback point that the plan names."""
-    result = run_phase(batch, Step.PROTECT, "protect.yml", crew)
+    result = run_again_if_it_died(batch, Step.PROTECT, "protect.yml", crew)
     found = {plan.host: _prepared(plan, outcome_of(result, plan.host)) for plan in batch.plans}
     ready = [host for host, protected in found.items() if not protected.problem and not protected.dropped]
     taken = _take_points(batch.only(ready), result, crew)
@@ -114,7 +129,7 @@ def look(batch: Batch, crew: Crew, *, suffix: str = "") -> dict[str, HostResult]
 def release(batch: Batch, crew: Crew, *, keep_point: bool, suffix: str = "") -> dict[str, HostResult]:
     """Give rival updaters back and end the claim; give up the packages point too, unless it is kept."""
     more: dict[str, Plain] = {"keep_point": keep_point}
-    result = run_phase(batch, Step.RELEASE, "release.yml", crew, suffix=suffix, more=more)
+    result = run_again_if_it_died(batch, Step.RELEASE, "release.yml", crew, suffix=suffix, more=more)
     return {host: outcome_of(result, host) for host in batch.names}
 
 
@@ -147,6 +162,15 @@ def explain(result: HostResult) -> str:
     }.get(result.outcome, "failed")
     where = f" at '{result.task}'" if result.task else ""
     return f"{told}{where}: {result.message}" if result.message else f"{told}{where}"
+
+
+def _journals(result: JobResult, crew: Crew, change: str) -> dict[str, int]:
+    """Return how long each host's own journal is now, where the host told: it never gets shorter by itself."""
+    told = {host: one.report("state") for host, one in result.by_host.items()}
+    found = {host: reports.journal_length(report) for host, report in told.items() if report is not None}
+    kept = crew.ledger.store.documents(change, "journal")
+    known = {host: reports.number(row, "length") for host, row in kept.items() if isinstance(row, dict)}
+    return {host: length for host, length in found.items() if length > known.get(host, 0)}
 
 
 def _begun(batch: Batch, step: Step, job: str, crew: Crew) -> list[StepRecord]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.admission import Durations, estimate
-from orchestrator.domain.baseline import Candidate, LeftOut, select
+from orchestrator.domain.baseline import Candidate, LeftOut, leave_out, select
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.inventory import Environment, Host
@@ -209,7 +209,7 @@ def _left_out(change: ChangeRequest, proof: Proof, seen: reports.Scan, crew: Cre
             reason = f"newer than what staging proved ({item.version})"
         else:
             continue
-        more.append(LeftOut(name=candidate.name, arch=candidate.arch, version=candidate.version, reason=reason))
+        more.append(leave_out(candidate, reason))
     return (*selection.left_out, *more)
 
 

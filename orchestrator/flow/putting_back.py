@@ -13,7 +13,7 @@ from orchestrator.domain.plan import HostPlan
 from orchestrator.domain.rollback import RollbackClass, RollbackPoint, why_not_by_itself
 from orchestrator.flow import reports
 from orchestrator.flow.crew import Batch, Crew
-from orchestrator.flow.phases import explain, occasion, outcome_of, run_phase, subject
+from orchestrator.flow.phases import explain, occasion, outcome_of, run_again_if_it_died, subject
 from orchestrator.flow.verifying import is_as_before
 
 
@@ -37,7 +37,8 @@ def put_back(batch: Batch, crew: Crew, *, rehearsal: bool = False, suffix: str =
     points = _points(batch, crew)
     notes = _revert_machines(batch, points, crew, rehearsal=rehearsal, suffix=suffix)
     able = [p.host for p in batch.plans if not _blocked(p, points.get(p.host, ()), notes)]
-    result = run_phase(batch.only(able), Step.RESTORE, "restore.yml", crew, suffix=suffix) if able else None
+    again = batch.only(able)
+    result = run_again_if_it_died(again, Step.RESTORE, "restore.yml", crew, suffix=suffix) if able else None
     found = {}
     for plan in batch.plans:
         host = plan.host

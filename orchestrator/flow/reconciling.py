@@ -65,6 +65,14 @@ def _settled(batch: Batch, host: str, step: Step, result: HostResult, crew: Crew
         return Reconciled(host=host, settled=replace(_silent(batch), why=phases.explain(result)))
     plan = next(p for p in batch.plans if p.host == host)
     ours = _our_record(batch, plan, step, crew)
+    seen = crew.ledger.store.documents(batch.change.id, "journal").get(host)
+    if reports.journal_length(report) < reports.number(seen if isinstance(seen, dict) else {}, "length"):
+        reverted = "the host's journal is shorter than it was: somebody has reverted the host"
+        return Reconciled(
+            host=host,
+            settled=Settled(settlement=Settlement.UNKNOWN, why=reverted),
+            state=reports.state(report),
+        )
     told = settle(plan, ours, reports.host_journal(report), reports.packages(report))
     return Reconciled(host=host, settled=told, state=reports.state(report))
 

@@ -125,7 +125,8 @@ def kept_state(document: Report) -> HostState:
 
 def packages(report: Report) -> dict[str, str]:
     """Read the packages of a ``state`` report: ``name:arch`` -> version."""
-    return {name: str(version) for name, version in _mapping(report, "packages").items()}
+    found = _mapping(report, "packages").items()
+    return {name.encode("ascii", "backslashreplace").decode(): _clean(str(version)) for name, version in found}
 
 
 def host_journal(report: Report) -> tuple[HostRecord, ...]:
@@ -145,6 +146,11 @@ def host_journal(report: Report) -> tuple[HostRecord, ...]:
     )
 
 
+def journal_length(report: Report) -> int:
+    """Return how many records the host's own journal holds; a ``state`` report tells only the last of them."""
+    return number(report, "journal_length")
+
+
 def transaction(report: Report) -> Transaction:
     """Read a ``transaction`` report."""
     return Transaction(
@@ -157,7 +163,7 @@ def transaction(report: Report) -> Transaction:
 def text(report: Report, key: str) -> str:
     """Return the text under a key, or an empty one."""
     value = report.get(key)
-    return value if isinstance(value, str) else ""
+    return _clean(value) if isinstance(value, str) else ""
 
 
 def number(report: Report, key: str) -> int:
@@ -169,13 +175,18 @@ def number(report: Report, key: str) -> int:
 def texts(report: Report, key: str) -> tuple[str, ...]:
     """Return the texts under a key."""
     value = report.get(key)
-    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+    return tuple(_clean(item) for item in value if isinstance(item, str)) if isinstance(value, list) else ()
 
 
 def rows(report: Report, key: str) -> Sequence[Report]:
     """Return the objects under a key."""
     value = report.get(key)
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _clean(text: str) -> str:
+    """Return a text that UTF-8 can say: a host may have names in another encoding."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _mapping(report: Report, key: str) -> Report:

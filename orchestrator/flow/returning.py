@@ -9,7 +9,7 @@ from orchestrator.domain.canonical import digest
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.rollout import OnTrip, budget
 from orchestrator.domain.run import HostRun, HostStatus, judge
-from orchestrator.flow.batching import Working
+from orchestrator.flow.batching import Working, answered
 from orchestrator.flow.crew import Batch
 from orchestrator.flow.putting_back import put_back
 from orchestrator.flow.verifying import ask_services
@@ -65,8 +65,7 @@ def _services_not_back(working: Working, batch: Batch) -> dict[str, str]:
     before = working.crew.ledger.store.documents(working.change_id, "services.before")
     silent = {}
     for host, reports in ask_services(batch, working.crew).items():
-        earlier = before.get(host)
-        was = earlier if isinstance(earlier, dict) else {}
+        was = answered(before.get(host))
         bad = [r.check for r in reports if not r.passed and was.get(r.check, True)]
         if bad:
             silent[host] = f"{', '.join(bad)} does not pass after the restore"

@@ -55,7 +55,9 @@ def prove(change_id: str, crew: Crew) -> ChangeRequest:
             raise Refused("the content (playbooks, roles, variables) was changed while staging. Stage again.")
     except OrchestratorError as error:
         data = {"reason": str(error)}
-        return crew.ledger.record(change, ChangeEvent.STAGING_FAILED, actor=ORCHESTRATOR, data=data)
+        return crew.ledger.record(
+            change, ChangeEvent.STAGING_FAILED, actor=ORCHESTRATOR, data=data, also=lambda w: w.free(change.id)
+        )
     staged = replace(change, plan_digest=plan.digest, staged_at=crew.now())
     return crew.ledger.record(
         staged,
@@ -79,8 +81,10 @@ def _freeze(change: ChangeRequest, name: str, crew: Crew) -> Attempt:
     if isinstance(known, dict) and known.get("content") != content.digest:
         raise Refused("the content was changed while staging was interrupted. Stage again.")
     crew.content.freeze(content)
-    with crew.ledger.store.begin() as writing:
-        writing.keep_document(change.id, "staging", name, {"content": content.digest})
+    if known is None:
+        held = sorted({point.host for point in crew.ledger.store.points(change.id) if point.is_held})
+        with crew.ledger.store.begin() as writing:
+            writing.keep_document(change.id, "staging", name, {"content": content.digest, "ahead": plain(held)})
     return Attempt(change=change, content=content, name=name)
 
 
@@ -95,6 +99,9 @@ def _hosts(attempt: Attempt, crew: Crew) -> tuple[Sequence[Host], Sequence[Host]
 
 
 def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
+    with crew.ledger.store.begin() as writing:
+        hold = timedelta(seconds=JOB_TIMEOUT)
+        writing.lease([host.name for host in hosts], attempt.change.id, now=crew.now(), hold=hold)
     _start_from_before(attempt, hosts, crew)
     chosen, left_out = _choose(attempt, hosts, crew)
     ready = _download(attempt, chosen, crew)
@@ -108,6 +115,7 @@ def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
                 known = items.get((item.name, item.arch))
                 names = (*(known.proven_on if known else ()), one.host.name)
                 items[item.name, item.arch] = _lock_item(item, names)
+    _add_waived(attempt.change, ready, proven)
     if not proven:
         raise Refused(f"no staging host passed. See: orchestrator audit trail {attempt.change.id}")
     unproven = [
@@ -123,11 +131,26 @@ def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
     )
 
 
+def _add_waived(
+    change: ChangeRequest, ready: Sequence[Downloaded], proven: dict[Platform, dict[tuple[str, str], LockItem]]
+) -> None:
+    """Take in what staging did not prove and somebody answers for by name (``unproven:PACKAGE``)."""
+    waived = {waiver.subject for waiver in change.waivers}
+    for one in ready:
+        for item in one.items:
+            known = proven.setdefault(one.platform, {})
+            if f"unproven:{item.name}" in waived and (item.name, item.arch) not in known:
+                known[item.name, item.arch] = _lock_item(item, ())
+    for platform in [platform for platform, items in proven.items() if not items]:
+        del proven[platform]
+
+
 def _start_from_before(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> None:
     """Put staging hosts back that an earlier staging of this change has patched: their points are still held."""
     change = attempt.change
-    held = {point.host for point in crew.ledger.store.points(change.id) if point.is_held}
-    plans = [_bare_plan(change, host) for host in hosts if host.name in held]
+    begun = crew.ledger.store.documents(change.id, "staging").get(attempt.name)
+    ahead = reports.texts(begun if isinstance(begun, dict) else {}, "ahead")
+    plans = [_bare_plan(change, host) for host in hosts if host.name in ahead]
     if not plans:
         return
     batch = _batch_of(attempt, tuple(plans), hosts, crew, name=f"{attempt.name}.before")
@@ -156,7 +179,10 @@ def _choose(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> tuple[list[D
         crew.ledger.note(change.id, "staging-host-dead", actor=ORCHESTRATOR, data={"hosts": [*dead]})
     if not chosen:
         why = "; ".join(dead) or f"{len(left_out)} newer versions are on offer, and the baseline takes none of them"
-        raise Refused(f"there is nothing to prove on staging: {why}.")
+        raise Refused(
+            f"there is nothing to prove on staging: {why}. Where an earlier change proved these patches and never "
+            "reached production, staging is ahead: close that change, or rollback-point release it, and stage again."
+        )
     return chosen, list(left_out.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.domain.canonical import Plain
+from orchestrator.domain.change import ChangeState
 from orchestrator.domain.identity import Actor
 from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.job import HostJob, HostOutcome, Job
@@ -32,6 +33,9 @@ def reconcile_by_hand(change_id: str, host: str, actor: Actor, crew: Crew, *, se
         )
         reason = f"settled by {actor.name}: {found.settled.why}"
         working.settle([replace(run, status=status, reason=reason)])
+    if change.state not in (ChangeState.RUNNING, ChangeState.PAUSED, ChangeState.ROLLING_BACK):
+        with crew.ledger.store.begin() as writing:
+            writing.free(change_id)
     return found
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -105,6 +106,17 @@ class Site:
         assert "Traceback" not in told.said, told.said
         assert code is None or told.code == code, f"`{' '.join(words)}` ended with {told.code}:\n{told.said}"
         return told
+
+    def interrupted(self, *words: str) -> tuple[int, str]:
+        """Give a command, and Ctrl-C when it has said something; return its code and how its last line begins."""
+        argv = [*ORCHESTRATOR, "--site", str(self.folder), *words]
+        with (self.folder.parent / "watched").open("w+") as said:
+            process = subprocess.Popen(argv, env=_environment(), stdout=said, stderr=said, stdin=subprocess.DEVNULL)
+            wait_for("a word", lambda: os.fstat(said.fileno()).st_size)
+            process.send_signal(signal.SIGINT)
+            code = process.wait(60)
+            said.seek(0)
+            return code, said.read().splitlines()[-1].partition(" Look")[0]
 
     def json(self, *words: str, code: int = 0) -> Any:
         """Give a command with --json and return its answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,19 @@ def test_an_account_that_is_nobody_may_look_and_not_act(site: Site, tmp_path: Pa
     refused = other.give("change", "cancel", "CHG-0001", "--reason", "Mine.", "--yes", code=5)
     assert "is nobody in people.yml: it may look, and not act" in refused.err
     assert stands(other) == before
+
+
+def test_a_change_has_one_carrier(site: Site) -> None:
+    before = stands(site)
+    lock = site.state / "carriers" / "CHG-0001.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("a") as carrier:
+        fcntl.flock(carrier, fcntl.LOCK_EX)
+        assert "is being carried by another process" in site.give("change", "carry", "CHG-0001", code=4).err
+        assert (
+            "is being carried by another process" in site.give("change", "stage", "CHG-0001", "--yes", code=None).said
+        )
+    assert stands(site) == before
 
 
 def test_there_has_to_be_a_site(tmp_path: Path, site: Site) -> None:

@@ -9,40 +9,29 @@ import pytest
 
 from lab.packages import Package
 from orchestrator.domain.change import ChangeState
+from tests.acceptance.conftest import WEB, Web
 from tests.acceptance.machines import Park, as_soon_as
 from tests.acceptance.site import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("acceptance-drift")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("acceptance-web")]
 
-HOSTS = ("w1", "w2", "w3", "w4")
 CHANGE = "CHG-0001"
 ROLE = "roles/patch_apt/defaults/main.yml"
 
 
-@pytest.fixture(scope="module")
-def approved(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Give a site whose change was approved: one canary, then the other three hosts."""
-    park.lab.repository.publish(Package(name="labapp", version="1.0"))
-    park.up("s1", *HOSTS, packages=("labapp",))
-    park.lab.repository.publish(Package(name="labapp", version="1.1"))
-    site = Site.found(tmp_path_factory.mktemp("approved"))
-    site.inventory("staging", park.lab, {"s1": {}})
-    site.inventory("production", park.lab, {name: {} for name in HOSTS})
-    site.approved({"canary": 1, "soak": "6s"})
-    park.keep(*HOSTS)
-    return site
+@pytest.fixture
+def site(web: Web, tmp_path: Path) -> Site:
+    return web.copy(tmp_path)
 
 
 @pytest.fixture
-def site(approved: Site, tmp_path: Path) -> Site:
-    return approved.copy(tmp_path)
+def scheduled(web: Web, tmp_path: Path) -> Site:
+    return web.scheduled(tmp_path)
 
 
 @pytest.fixture
-def scheduled(site: Site, park: Park) -> Site:
-    park.renew(*HOSTS)
-    site.give("change", "schedule", CHANGE, "--yes")
-    return site
+def park(web: Web) -> Park:
+    return web.park
 
 
 def change_role(site: Site) -> None:
@@ -70,7 +59,7 @@ def test_a_changed_role_voids_the_approval_before_the_start(site: Site, park: Pa
     assert f"{ROLE} was changed" in refused.err
     assert is_void(site)
     assert "started" not in site.tags(CHANGE)
-    assert not any(park[name].journal() for name in HOSTS)
+    assert not any(park[name].was_patched() for name in WEB)
 
 
 def test_a_vote_that_was_edited_in_the_database_starts_nothing(site: Site) -> None:
@@ -98,7 +87,7 @@ def test_hosts_that_are_not_as_planned_leave_the_change_and_the_lock_stands(sche
     finally:
         repository.withdraw("labapp", "1.2")
         repository.withdraw("labapp", "1.0.5")
-        repository.publish(Package(name="labapp", version="1.1"))
+        repository.publish(Package(name="labapp", version="1.1", behaviour="new-dependency"))
     assert change.state is ChangeState.SUCCEEDED
     assert site.statuses(CHANGE) == {"w1": "done", "w2": "skipped", "w3": "skipped", "w4": "skipped"}
     reasons = {str(e.data["host"]): str(e.data["reason"]) for e in site.trail(CHANGE, "host-skipped")}
@@ -106,8 +95,8 @@ def test_hosts_that_are_not_as_planned_leave_the_change_and_the_lock_stands(sche
     assert "labapp is 1.0.5, planned from 1.0" in reasons["w3"]
     assert "no longer in the inventory" in reasons["w4"]
     assert sorted(issue.partition(":")[0] for issue in change.issues) == ["w2", "w3", "w4"]
-    assert [park[name].version("labapp") for name in HOSTS] == ["1.1", "1.1", "1.0.5", "1.0"]
-    assert [park[name].was_patched() for name in HOSTS] == [True, False, False, False]
+    assert [park[name].version("labapp") for name in WEB] == ["1.1", "1.1", "1.0.5", "1.0"]
+    assert [park[name].was_patched() for name in WEB] == [True, False, False, False]
     assert not park["w4"].journal()
     assert _came_from(site, "w1") == "pushed"
 
@@ -125,11 +114,11 @@ def test_drift_during_the_run_pauses_it_and_only_rolling_back_leads_on(scheduled
     assert f"{ROLE} was changed" in change.drifted
     assert f"{ROLE} was changed" in site.told(CHANGE, "drift-found")
     assert ROLE in site.give("change", "resume", CHANGE, "--yes", code=4).err
-    assert [park[name].was_patched() for name in HOSTS] == [True, False, False, False]
+    assert [park[name].was_patched() for name in WEB] == [True, False, False, False]
     site.give("change", "rollback", CHANGE, "--reason", "The role was changed.", "--yes", "--detach")
     assert site.ended(CHANGE).state is ChangeState.ROLLED_BACK
     assert site.statuses(CHANGE)["w1"] == "restored"
-    assert [park[name].version("labapp") for name in HOSTS] == ["1.0"] * 4
+    assert [park[name].version("labapp") for name in WEB] == ["1.0"] * 4
     assert park["w1"].journal()[-1]["event"] in ("restored", "released")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,36 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from lab.packages import Package
-from orchestrator.adapters.evidence.keys import current
+from orchestrator.adapters.evidence.archive import members
+from orchestrator.adapters.evidence.keys import SigningKey, current
 from orchestrator.domain.canonical import canonical
 from orchestrator.domain.change import ChangeState
-from tests.acceptance.machines import Park
+from tests.acceptance.conftest import WEB, Web
 from tests.acceptance.site import Done, Site
-from tests.evidence_case import Loose
+from tests.evidence_case import Loose, pack_raw
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("acceptance-evidence")]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("acceptance-web")]
 
-HOSTS = ("w1", "w2")
 CHANGE = "CHG-0001"
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def before(park: Park) -> dict[str, dict[str, str]]:
-    park.lab.repository.publish(Package(name="labapp", version="1.0"))
-    park.up("s1", *HOSTS, packages=("labapp",))
-    return {name: park[name].packages() for name in HOSTS}
-
-
-@pytest.fixture(scope="module")
-def site(park: Park, before: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Give a site whose only change has succeeded on two hosts, with a new dependency."""
-    park.lab.repository.publish(Package(name="labapp", version="1.1", behaviour="new-dependency"))
-    site = Site.found(tmp_path_factory.mktemp("done"))
-    site.inventory("staging", park.lab, {"s1": {}})
-    site.inventory("production", park.lab, {name: {} for name in HOSTS})
-    assert site.run(site.scheduled({})).state is ChangeState.SUCCEEDED
+def site(web: Web, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Give a site whose only change has succeeded, with a new dependency."""
+    site = web.scheduled(tmp_path_factory.mktemp("done"))
+    assert site.run(CHANGE).state is ChangeState.SUCCEEDED
     return site
 
 
@@ -65,8 +55,8 @@ def judged(site: Site, bundle: Path, *, code: int) -> Done:
 
 def test_two_verifiers_agree_that_a_real_bundle_holds(site: Site, bundle: Path) -> None:
     assert "verified" in judged(site, bundle, code=0).out
-    members = Loose.of(bundle).said.keys()
-    assert {"plan.json", "lock.json", "approvals.json", "trail.jsonl", "packages/w1.after.json"} <= members
+    there = Loose.of(bundle).said.keys()
+    assert {"plan.json", "lock.json", "approvals.json", "trail.jsonl", "packages/w1.after.json"} <= there
 
 
 def test_without_a_pinned_key_the_signer_is_unknown(site: Site, bundle: Path) -> None:
@@ -83,10 +73,7 @@ def test_one_flipped_byte_is_refused(site: Site, bundle: Path, tmp_path: Path) -
 
 def test_a_bundle_signed_again_with_another_key_is_refused(site: Site, bundle: Path, tmp_path: Path) -> None:
     other = Site.found(tmp_path / "other")
-    key, loose = current(other.state), Loose.of(bundle)
-    proof = loose.said["checkpoint.json"]
-    proof["signature"] = json.loads(key.sign(canonical(proof["checkpoint"])))
-    forged = loose.list_anew(key).pack(tmp_path / "resigned.tar.gz")
+    forged = signed_again(bundle, tmp_path / "resigned.tar.gz", current(other.state))
     assert "signer" in judged(site, forged, code=9).said
 
 
@@ -107,32 +94,36 @@ def test_a_vote_that_was_edited_in_the_database_is_refused(site: Site, tmp_path:
 
 
 def test_the_kit_puts_hosts_back_when_the_orchestrator_is_gone(
-    site: Site, bundle: Path, before: dict[str, dict[str, str]], park: Park, tmp_path: Path
+    site: Site, bundle: Path, web: Web, tmp_path: Path
 ) -> None:
     # The last test of this module: nothing of the site is there afterwards.
-    assert bundle.exists()
-    assert {name: park[name].version("labapp-extra") for name in HOSTS} == {"w1": "1.1", "w2": "1.1"}
-    kit = tmp_path / "kit"
+    park, told = web.park, Loose.of(bundle).said
+    before = {name: told[f"packages/{name}.before.json"] for name in WEB}
+    assert [park[name].version("labapp-extra") for name in WEB] == ["1.1"] * 4
+    kit, gone = tmp_path / "kit", tmp_path / "gone"
     shutil.copytree(site.state / "kits" / CHANGE, kit)
-    gone = tmp_path / "gone"
     gone.mkdir()
     for folder in (site.folder, site.state):
         shutil.move(folder, gone / folder.name)
-    wanted = ("PATH", "HOME", "LANG")
-    environment = {name: os.environ[name] for name in wanted if name in os.environ} | {"LANG": "C.UTF-8"}
-    playbook = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [str(playbook), "playbooks/restore.yml"],
-        cwd=kit,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {"LANG": "C.UTF-8"}
+    argv = [str(Path(sys.executable).with_name("ansible-playbook")), "playbooks/restore.yml"]
+    done = subprocess.run(argv, cwd=kit, env=kept, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {name: park[name].packages() for name in HOSTS} == before
-    assert [park[name].count("restore", "restored") for name in HOSTS] == [1, 1]
-    assert [park[name].ask() for name in HOSTS] == ["200 labapp 1.0"] * 2
+    assert {name: park[name].packages() for name in WEB} == before
+    assert [park[name].count("restore", "restored") for name in WEB] == [1] * 4
+    assert [park[name].ask() for name in WEB] == ["200 labapp 1.0"] * 4
+
+
+def signed_again(bundle: Path, target: Path, key: SigningKey) -> Path:
+    """Do what somebody does who has all of a bundle but the key: sign checkpoint and manifest with another one."""
+    raw = {member.name: b"".join(member.chunks) for member in members(bundle)}
+    proof, manifest = json.loads(raw["checkpoint.json"]), json.loads(raw["manifest.json"])
+    proof["signature"] = json.loads(key.sign(canonical(proof["checkpoint"])))
+    raw["checkpoint.json"] = canonical(proof)
+    manifest["files"]["checkpoint.json"] = hashlib.sha256(raw["checkpoint.json"]).hexdigest()
+    raw["manifest.json"] = canonical(manifest)
+    raw["manifest.sig"] = key.sign(raw["manifest.json"])
+    return pack_raw(target, raw)
 
 
 def change_database(site: Site, statement: str) -> None:

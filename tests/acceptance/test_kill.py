@@ -79,9 +79,10 @@ def test_a_run_whose_carrier_was_killed_patches_no_host_twice_and_forgets_none(s
     assert site.tags(CHANGE).count("host-done") == len(HOSTS)
 
 
-def test_a_supervisor_that_was_killed_is_settled_by_asking_the_hosts(site: Site, park: Park) -> None:
+def test_a_killed_supervisor_is_settled_by_asking_the_hosts_with_nobody_watching(site: Site, park: Park) -> None:
     start_and_wait_for_the_patch(site, park)
     kill(site.supervisor(FIRST_PATCH))
+    assert site.interrupted("change", "watch", CHANGE) == (130, "Detached: the work goes on.")
     assert site.ended(CHANGE).state is ChangeState.SUCCEEDED
     assert site.statuses(CHANGE) == dict.fromkeys(HOSTS, "done")
     asked = {str(e.data["host"]): e.outcome for e in site.trail(CHANGE, "host-reconciled")}

@@ -161,6 +161,7 @@ class FakeProvider:
     machines: Machines
     clock: FakeClock
     failing: set[str] = field(default_factory=set)
+    refusal: str = "{host}: the snapshot is busy"
     taken: list[str] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
@@ -190,7 +191,7 @@ class FakeProvider:
     ) -> Sequence[str]:
         """Give points up."""
         self.released += [point.host for point in points if point.host not in self.failing]
-        return [f"{point.host}: {self.name} is busy" for point in points if point.host in self.failing]
+        return [self.refusal.format(host=point.host) for point in points if point.host in self.failing]
 
     def _take(self, subject: Subject, occasion: Occasion) -> PointTaken:
         host = subject.host.name

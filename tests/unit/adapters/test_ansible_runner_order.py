@@ -56,7 +56,7 @@ def test_an_id_stands_for_one_work_only_and_what_was_begun_stands(tmp_path: Path
     folder.begin({})
     assert is_placed(folder, job())
     with pytest.raises(Refused, match="Use a new id"):
-        is_placed(folder, job(change="other"))
+        is_placed(folder, job("other.yml"))
 
 
 @pytest.mark.parametrize("playbook", ["none.yml", "../../outside.yml", "/etc/hostname"])

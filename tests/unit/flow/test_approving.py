@@ -68,6 +68,14 @@ def test_author_of_the_content_cannot_vote_where_the_policy_says_so(site: FakeSi
     assert site.vote("ben").state is ChangeState.APPROVED
 
 
+@pytest.mark.parametrize("author", ["emil@example.org", "emil"], ids=["by address", "by account"])
+def test_author_is_known_by_address_and_by_account(site: FakeSite, author: str) -> None:
+    site.content.authors = (author,)
+    site.staged(spec(approval=ApprovalPolicy(exclude_authors=True)))
+    with pytest.raises(Refused, match="emil wrote content"):
+        site.vote("emil")
+
+
 @pytest.mark.parametrize("name", ["omar", "mallory"])
 def test_who_is_no_approver_cannot_vote(site: FakeSite, name: str) -> None:
     site.staged()

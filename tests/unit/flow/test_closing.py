@@ -9,11 +9,11 @@ from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.rollback import Statefulness
 from orchestrator.domain.rollout import Amount, RolloutPolicy
-from orchestrator.errors import IllegalMove
+from orchestrator.errors import IllegalMove, Refused
 from orchestrator.flow import closing
 from tests.fakes.machines import Fault
 from tests.fakes.site import OMAR, FakeSite, with_snapshot
-from tests.fakes.values import spec
+from tests.fakes.values import NEW, OLD, spec
 
 ONE_MAY_FAIL = spec(rollout=RolloutPolicy(max_failures=Amount(value=1)))
 
@@ -105,9 +105,6 @@ def test_points_of_single_hosts_are_given_up_by_name(site: FakeSite) -> None:
     assert site.held_points() == ["stage1", "web2", "web3", "web4"]
 
 
-@pytest.mark.xfail(
-    reason="closing._batch names its job by the version alone: the second release is the first job again"
-)
 def test_points_of_one_host_after_the_other_are_given_up(site: FakeSite) -> None:
     site.ran()
     closing.give_up_points(site.change, site.crew, hosts=["web1"])
@@ -115,24 +112,81 @@ def test_points_of_one_host_after_the_other_are_given_up(site: FakeSite) -> None
     assert site.held_points() == ["stage1", "web3", "web4"]
 
 
-@pytest.mark.xfail(reason="closing._release marks a point released whatever its provider has answered")
-def test_snapshot_that_its_provider_keeps_is_still_held(site: FakeSite) -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "{host}: the snapshot is busy",
+        pytest.param(
+            "the snapshot of {host} is busy",
+            marks=pytest.mark.xfail(reason="closing._release takes what stands before a colon for the host"),
+        ),
+    ],
+)
+def test_snapshot_that_its_provider_keeps_is_still_held(site: FakeSite, refusal: str) -> None:
     for name in ("web2", "stage1"):
         site.inventory.change(name, with_snapshot(Statefulness.STATELESS))
     site.ran()
-    site.providers["snap"].failing = {"web2"}
+    site.providers["snap"].failing, site.providers["snap"].refusal = {"web2"}, refusal
     site.close()
-    assert "web2: snap is busy" in str(site.last("closed").data["not_released"])
+    assert refusal.format(host="web2") in str(site.last("closed").data["not_released"])
     assert site.held_points() == ["web2"]
 
 
-@pytest.mark.xfail(reason="closing._release leaves hosts out, unnamed, that are no longer in the inventory")
 def test_point_of_a_vanished_host_is_named(site: FakeSite) -> None:
     site.ran()
     site.inventory.remove("web2")
     site.close()
     assert site.held_points() == ["web2"]
     assert "web2" in str(site.last("closed").data["not_released"])
+
+
+def test_staging_is_put_back_where_the_change_never_reached_production(site: FakeSite) -> None:
+    site.machines["web1"].suffers("patch.yml", Fault.FAILS)
+    site.ran()
+    assert site.machines["stage1"].version == NEW
+    site.close()
+    assert site.machines["stage1"].version == OLD
+    assert site.held_points() == []
+
+
+def test_staging_stays_patched_where_production_is(site: FakeSite) -> None:
+    site.ran()
+    site.close()
+    assert site.machines["stage1"].version == NEW
+
+
+def test_staging_of_a_cancelled_change_is_put_back_with_its_points(site: FakeSite) -> None:
+    site.staged()
+    site.cancel()
+    assert closing.give_up_points(site.change, site.crew) == []
+    assert (site.machines["stage1"].version, site.held_points()) == (OLD, [])
+    assert list(site.store.leases()) == []
+
+
+@pytest.mark.xfail(raises=Refused, reason="closing._batch asks for the plan, which a voided change has no more")
+def test_staging_of_a_change_whose_plan_was_voided_is_put_back_with_its_points(site: FakeSite) -> None:
+    site.staged()
+    site.waive("rollback:web1")
+    site.cancel()
+    assert closing.give_up_points(site.change, site.crew) == []
+    assert (site.machines["stage1"].version, site.held_points()) == (OLD, [])
+
+
+def test_last_way_back_of_a_host_goes_where_somebody_names_it(site: FakeSite) -> None:
+    site.machines["web2"].suffers("patch.yml", Fault.GONE)
+    site.ran(ONE_MAY_FAIL)
+    site.close()
+    site.machines["web2"].heals()
+    assert closing.give_up_points(site.change, site.crew, hosts=["web2"]) == []
+    assert site.held_points() == []
+
+
+@pytest.mark.parametrize("state", ["scheduled", "started"])
+def test_points_of_a_change_under_way_are_not_given_up(site: FakeSite, state: str) -> None:
+    getattr(site, state)()
+    with pytest.raises(Refused, match="may still be needed"):
+        closing.give_up_points(site.change, site.crew)
+    assert site.held_points() == ["stage1"]
 
 
 def test_rollback_is_over_when_the_change_is_closed(site: FakeSite) -> None:

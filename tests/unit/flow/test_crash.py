@@ -84,7 +84,6 @@ def test_carrier_killed_at_any_job_of_staging_goes_on_to_the_same_plan(new_site:
     assert site.machines["stage1"].begun("patch") == 2
 
 
-@pytest.mark.xfail(reason="staging._start_from_before puts back what this very attempt has patched")
 def test_staging_taken_up_again_goes_on_where_it_was(site: FakeSite) -> None:
     site.submit()
     killed_then_carried(site, 6, When.BEFORE, site.stage)
@@ -149,7 +148,6 @@ def test_job_is_begun_once_whoever_asks_for_it(site: FakeSite) -> None:
     assert len(site.runner.asked) > len(ids)
 
 
-@pytest.mark.xfail(reason="phases.protect takes a job that died for an unfit host, though protecting again is harmless")
 def test_everything_killed_while_hosts_are_protected_costs_no_host(site: FakeSite) -> None:
     site.started(TWO_WAVES)
     killed_then_carried(site, 0, When.DURING)
@@ -157,7 +155,6 @@ def test_everything_killed_while_hosts_are_protected_costs_no_host(site: FakeSit
     assert set(site.versions.values()) == {NEW}
 
 
-@pytest.mark.xfail(reason="putting_back.put_back takes a job that died for a failed restore and asks no host")
 def test_everything_killed_while_hosts_are_put_back_leaves_them_put_back(site: FakeSite) -> None:
     site.ran(TWO_WAVES)
     site.roll_back()
@@ -165,7 +162,6 @@ def test_everything_killed_while_hosts_are_put_back_leaves_them_put_back(site: F
     assert site.change.state is ChangeState.ROLLED_BACK
 
 
-@pytest.mark.xfail(reason="execution.let_go does not run a release that died again: the claim stays on the hosts")
 def test_everything_killed_while_hosts_are_let_go_leaves_no_claim(site: FakeSite) -> None:
     site.started(TWO_WAVES)
     site.runner.dies(".release", Fault.LOST_BEFORE)

@@ -223,6 +223,14 @@ def test_drift_in_the_soak_is_not_missed(site: FakeSite) -> None:
     assert site.versions == {"web1": NEW, "web2": OLD, "web3": OLD, "web4": OLD}
 
 
+def test_window_that_passed_unused_is_lost_and_the_change_is_not_started(site: FakeSite) -> None:
+    site.scheduled()
+    site.clock.at = SLOT.end
+    with pytest.raises(Refused, match="it was not started"):
+        site.start()
+    assert (site.change.state, site.change.slot, site.tags[-1]) == (ChangeState.APPROVED, None, "window-lost")
+
+
 @pytest.mark.xfail(raises=IllegalMove, reason="operating.cancel asks a change in STAGING for CANCELLED")
 def test_staging_can_be_cancelled(site: FakeSite) -> None:
     site.submit()

@@ -121,9 +121,6 @@ def test_service_that_was_down_before_is_not_blamed_on_the_patch(site: FakeSite)
     assert any("shop did not pass, nor did it before" in issue for issue in site.change.issues)
 
 
-@pytest.mark.xfail(
-    raises=TypeError, reason="batching._services_before keeps the checks' names as keys, which are ASCII"
-)
 def test_check_may_be_called_in_any_language(site: FakeSite) -> None:
     site.ran(replace(TWO_WAVES, health=(replace(HTTP, name="Büro"),)))
     assert site.change.state is ChangeState.SUCCEEDED

@@ -267,6 +267,13 @@ def test_staging_host_is_free_when_its_change_is_cancelled(site: FakeSite) -> No
     assert list(site.store.leases()) == []
 
 
+def test_staging_that_failed_holds_no_host(site: FakeSite) -> None:
+    site.machines["stage1"].suffers("patch.yml", Fault.FAILS)
+    site.submit()
+    site.stage()
+    assert list(site.store.leases()) == []
+
+
 def test_unproven_item_that_somebody_answers_for_is_planned(new_site: NewSite) -> None:
     site = new_site(stage=2)
     for name in ("stage2", "web2"):

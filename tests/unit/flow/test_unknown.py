@@ -161,7 +161,6 @@ def test_host_that_cannot_be_reached_is_not_adopted(site: FakeSite) -> None:
     assert list(site.store.trail("site")) == []
 
 
-@pytest.mark.xfail(reason="reconciling._settled passes no expected_records to journal.settle, patch_job no token.seen")
 def test_host_that_somebody_reverted_meanwhile_is_unknown_and_not_begun_anew(site: FakeSite) -> None:
     def revert() -> None:
         site.machines["web1"].journal.clear()
@@ -182,9 +181,6 @@ def test_what_ansible_says_of_lost_hosts_is_not_taken_for_the_truth(site: FakeSi
     assert site.statuses["web1"] == "done"
 
 
-@pytest.mark.xfail(
-    reason="canonical() has no form for what reports.state lets through", raises=(TypeError, UnicodeError)
-)
 @pytest.mark.parametrize("odd", ["caf\udce9.service", "caf\u00e9"])
 def test_odd_word_from_one_host_does_not_end_the_run_of_all(site: FakeSite, odd: str) -> None:
     site.started(TWO_WAVES)
