@@ -18,12 +18,3 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where nothing may be: {item.nodeid}: {report.longrepr}"
     return report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the lab tests of one module on one worker, so that they share the hosts that their fixtures make."""
-    for item in items:
-        if item.get_closest_marker("lab") and not item.get_closest_marker("xdist_group"):
-            name = item.nodeid if item.get_closest_marker("molecule") else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(name))
