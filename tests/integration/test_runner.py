@@ -316,7 +316,7 @@ def test_a_dead_supervisor_is_told_and_its_leftovers_are_waited_for(site: Site) 
 
 def test_stop_ends_between_tasks(site: Site) -> None:
     site.playbook(f"""
-        - {{name: First, ansible.builtin.shell: "sleep 2; echo one >> {site.path}/log"}}
+        - {{name: First, ansible.builtin.shell: "sleep 8; echo one >> {site.path}/log"}}
         - {{name: Second, ansible.builtin.shell: "echo two >> {site.path}/log"}}
         """)
     results: list[JobResult] = []
