@@ -1,4 +1,4 @@
-"""A lab for each module, and one that several modules share together with a change that was approved on it."""
+"""A lab for each module; and one with web hosts, on which a change was proved and approved."""
 
 from __future__ import annotations
 
@@ -31,14 +31,10 @@ class Web:
     approved: Site
     change: str
 
-    def copy(self, folder: Path) -> Site:
-        """Return the site as it stood when the change was approved."""
-        return self.approved.copy(folder)
-
     def scheduled(self, folder: Path) -> Site:
         """Return the site with the change in its window, and the hosts as they were then."""
         self.park.renew(*WEB)
-        site = self.copy(folder)
+        site = self.approved.copy(folder)
         site.give("change", "schedule", self.change, "--yes")
         return site
 
@@ -50,9 +46,9 @@ def park() -> Iterator[Park]:
         yield park
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """Give what the modules of the group acceptance-web share: proving a change is most of what a test costs."""
+    """Give the web hosts and the site, to be copied: proving a change is most of what a test costs."""
     with _park() as park:
         park.lab.repository.publish(Package(name="labapp", version="1.0"))
         park.up("s1", *WEB, packages=("labapp",))

@@ -12,10 +12,6 @@ import pytest
 from orchestrator.domain.change import ChangeState
 from tests.acceptance.site import Site, whole
 
-pytestmark = pytest.mark.xdist_group("acceptance-bad-input")
-
-HERE = {"ansible_connection": "local"}
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:

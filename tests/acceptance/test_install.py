@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("acceptance-install")
-
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 

@@ -13,7 +13,7 @@ from orchestrator.domain.change import ChangeState
 from tests.acceptance.machines import Park, held_still, kill, wait_for
 from tests.acceptance.site import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("acceptance-kill")]
+pytestmark = pytest.mark.lab
 
 HOSTS = ("w1", "w2", "w3")
 CHANGE = "CHG-0001"

@@ -10,7 +10,7 @@ from orchestrator.domain.change import ChangeState
 from tests.acceptance.machines import Machine, Park, as_soon_as
 from tests.acceptance.site import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("acceptance-mixed")]
+pytestmark = pytest.mark.lab
 
 #: Staging and production host of each family; the dnf hosts also have a package that asks for a reboot.
 HOSTS: dict[Family, tuple[str, str]] = {"apt": ("sa", "wa"), "dnf": ("sd", "wd"), "zypper": ("sz", "wz")}

@@ -11,7 +11,7 @@ from orchestrator.domain.change import ChangeState
 from tests.acceptance.machines import Park, kill, wait_for
 from tests.acceptance.site import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("acceptance-rollback")]
+pytestmark = pytest.mark.lab
 
 HOSTS = ("w1", "w2", "w3")
 CONF = "/etc/labapp.conf"

@@ -20,7 +20,7 @@ from orchestrator.domain.change import ChangeState
 from tests.acceptance.machines import Park
 from tests.acceptance.site import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("acceptance-secrets")]
+pytestmark = pytest.mark.lab
 
 #: What must not be found, by what it is.
 SECRETS = {

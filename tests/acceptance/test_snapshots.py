@@ -13,7 +13,7 @@ from orchestrator.domain.change import ChangeState
 from tests.acceptance.machines import Park
 from tests.acceptance.site import Site
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("acceptance-snapshots")]
+pytestmark = pytest.mark.lab
 
 HOSTS = ("w1", "w2", "w3")
 
