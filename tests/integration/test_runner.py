@@ -23,6 +23,7 @@ from orchestrator.adapters.ansible.runner import SupervisedRunner
 from orchestrator.domain.inventory import Environment, Secret
 from orchestrator.domain.job import HostJob, HostOutcome, Job, JobResult, JobStatus
 from orchestrator.errors import InvalidInput, Refused, Unavailable
+from tests.acceptance.machines import held_still
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -330,6 +331,25 @@ def test_stop_ends_between_tasks(site: Site) -> None:
     assert {host.outcome for host in result.hosts} == {HostOutcome.NOTHING}
     assert {host.changed for host in result.hosts} == {1}, "what the hosts were doing is recorded"
     assert site.log() == ["one", "one"]
+
+
+def test_stop_is_heard_where_the_supervisor_is_slow(site: Site) -> None:
+    site.playbook(f"""
+        - {{name: First, ansible.builtin.shell: "sleep 4; echo one >> {site.path}/log"}}
+        - {{name: Second, ansible.builtin.shell: "echo two >> {site.path}/log"}}
+        """)
+    results: list[JobResult] = []
+    caller = threading.Thread(target=lambda: results.append(site.runner().run(site.job("web1"))))
+    caller.start()
+    until(lambda: site.folder().progress.exists() and "web1" in site.folder().progress.read_text())
+    with held_still(site.supervisor()):
+        site.runner().stop("job-1")
+        until(lambda: site.log() == ["one"])
+        time.sleep(3)
+    caller.join()
+    assert results[0].status is JobStatus.STOPPED
+    assert results[0].by_host["web1"].changed == 1
+    assert site.log() == ["one"]
 
 
 def test_stop_keeps_hosts_that_wait_for_their_turn_from_beginning(site: Site) -> None:

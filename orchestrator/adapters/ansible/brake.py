@@ -2,7 +2,8 @@
 
 Ansible has no such stop: its own cancelling leaves the task in flight unrecorded. So its main process, which hands out
 the tasks and does none of the work, is frozen at the right moment and ended from there; the processes that talk to the
-hosts are never touched, since a connection that is cut may take the package manager with it.
+hosts are never touched, since a connection that is cut may take the package manager with it. Events tell of a moment
+that has passed, so a callback inside Ansible (``callbacks/``) holds the next task back where it would begin.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Brake:
     def ask(self) -> None:
         """Want the run to end."""
         self._asked = True
+        self._job.write(self._job.stop, {"by": os.getpid()})
 
     def watch(self, event: Mapping[str, object]) -> None:
         """Follow where the hosts stand, and take the moment when it comes."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ansible_runner import Runner
 
 HOST_KEYS = "ANSIBLE_HOST_KEY_CHECKING"
+_CALLBACKS = Path(__file__).with_name("callbacks")
 
 
 def main() -> int:
@@ -113,7 +114,12 @@ def _runner(settings: dict[str, object], recorder: Recorder, brake: Brake) -> Ru
 
 def _settings(job: JobDir, order: dict[str, object], scratch: Path, password_file: str) -> dict[str, object]:
     root = Path(str(order["content_root"]))
-    variables = {MARKER: str(job.path), "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    variables = {
+        MARKER: str(job.path),
+        "ANSIBLE_CALLBACK_PLUGINS": str(_CALLBACKS),
+        "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
     if password_file:
         variables["ANSIBLE_VAULT_PASSWORD_FILE"] = password_file
     return {
