@@ -343,12 +343,11 @@ def test_power_cut_in_the_middle_is_seen_and_mended_by_patching_again(site: Site
     publish(site.lab, "1.1", "labtool", behaviour="slow", seconds=8)
     lock = site.lock("labtool")
     site.phase("protect", lock)
-    started = subprocess.Popen(
-        site.command("patch", {"h1": site.job(lock)}), env=environment(), stdout=subprocess.DEVNULL
-    )
+    command = site.command("patch", {"h1": site.job(lock)})
+    started = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
     wait_for(lambda: ("patch", "begin", "") in site.journal() and site.version("labtool") == "1.1")
     site.lab.power_off("h1")
-    started.kill()
+    os.killpg(started.pid, signal.SIGKILL)
     started.wait()
     site.lab.power_on("h1")
 
