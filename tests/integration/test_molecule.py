@@ -19,7 +19,7 @@ ROLES = sorted(scenario.parents[2].name for scenario in ROOT.glob("roles/*/molec
 @pytest.mark.molecule
 @pytest.mark.parametrize("role", ROLES)
 def test_role_converges_and_a_second_time_changes_nothing(role: str) -> None:
-    if reason := Lab(f"molecule-{role}").can_run():
+    if reason := Lab("molecule").can_run():
         pytest.skip(reason)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
