@@ -116,6 +116,7 @@ def stage(
         say(f"Then {len(planned)} production hosts are looked at, read-only, to fix the plan.")
         if not needs_yes(yes, f"Stage {change.id}"):
             return
+        site.carriers.require_free(change_id)
         staging.begin(change_id, actor, site.crew)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
@@ -205,6 +206,7 @@ def start(
     show.waves(fixed)
     if not needs_yes(yes, f"Start {change.id} on {len(fixed.hosts)} hosts"):
         return
+    site.carriers.require_free(change_id)
     execution.start(change_id, actor, site.crew)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
@@ -215,7 +217,7 @@ def pause(context: typer.Context, change_id: Id, reason: Reason = "", as_json: A
     site = site_of(context)
     actor = actor_for(site, Action.OPERATE)
     change = operating.pause(change_id, reason_or_ask(reason), actor, site.ledger)
-    _make_carried(site, change_id)
+    site.carriers.start(change_id)
     told = f"{change.id} is asked to pause; what the hosts are doing now is finished first."
     show.done(change, told, as_json=as_json)
 
@@ -234,6 +236,7 @@ def resume(
     if not needs_yes(yes, f"Go on with {change.id}"):
         return
     if change.state not in CARRIED:
+        site.carriers.require_free(change_id)
         operating.resume(change_id, actor, site.crew)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
@@ -258,7 +261,7 @@ def cancel(
     change = operating.cancel(change_id, reason_or_ask(reason), actor, site.crew, roll_back=roll_back)
     told = f"{change.id} is {change.state}."
     if change.state in CARRIED:
-        _make_carried(site, change_id)
+        site.carriers.start(change_id)
         told = f"{change.id} is asked to stop; what the hosts are doing now is finished first."
     show.done(change, told, as_json=as_json)
 
@@ -358,18 +361,13 @@ def _shown(site: Site, change: ChangeRequest, given: str) -> str:
 
 
 def _carry_and_watch(site: Site, change_id: str, *, detach: bool, as_json: bool) -> None:
-    _make_carried(site, change_id)
+    site.carriers.start(change_id)
     if detach:
         say(f"{change_id} is carried in the background. Follow it: orchestrator change watch {change_id}")
     code = 0 if detach else watching.watch(site, change_id)
     if as_json:
         answer(show.summary(site.ledger.store.change(change_id)))
     raise typer.Exit(code)
-
-
-def _make_carried(site: Site, change_id: str) -> None:
-    if not site.carriers.is_carried(change_id):
-        site.carriers.start(change_id)
 
 
 def _require(change: ChangeRequest, event: ChangeEvent) -> None:

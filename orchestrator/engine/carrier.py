@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.errors import Refused, StaleChange
@@ -16,6 +18,9 @@ from orchestrator.flow.crew import Crew
 
 #: States in which a change needs somebody to carry it.
 CARRIED = frozenset({ChangeState.STAGING, ChangeState.RUNNING, ChangeState.ROLLING_BACK})
+
+#: Seconds in which a carrier that has nothing left to do is gone.
+LEAVING = 5.0
 
 
 def carry(change_id: str, crew: Crew) -> ChangeRequest:
@@ -45,9 +50,7 @@ class Carriers:
         self._folder, self._command = folder, tuple(command)
 
     def start(self, change_id: str) -> None:
-        """Start a carrier that outlives its caller and its terminal. Raises Refused where one is at work."""
-        if self.is_carried(change_id):
-            raise Refused(f"change {change_id} is being carried already: orchestrator change watch {change_id}")
+        """Start a carrier that outlives its caller and its terminal; one that finds another at work leaves it to it."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.log(change_id).open("ab") as log:
             subprocess.Popen(
@@ -66,21 +69,26 @@ class Carriers:
         if not path.exists():
             return False
         with path.open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+            return not _take(handle)
+
+    def require_free(self, change_id: str) -> None:
+        """Raise Refused where somebody carries the change; one who is just leaving is waited for."""
+        until = time.monotonic() + LEAVING
+        while self.is_carried(change_id):
+            if time.monotonic() >= until:
+                raise _carried_elsewhere(change_id)
+            time.sleep(0.1)
 
     @contextmanager
     def hold(self, change_id: str) -> Iterator[None]:
-        """Be the one who carries the change. Raises Refused where somebody else does."""
+        """Be the one who carries the change. Raises Refused where somebody else does and is not just leaving."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock(change_id).open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Refused(f"change {change_id} is being carried by another process.") from error
+            until = time.monotonic() + LEAVING
+            while not _take(handle):
+                if time.monotonic() >= until:
+                    raise _carried_elsewhere(change_id)
+                time.sleep(0.1)
             yield
 
     def log(self, change_id: str) -> Path:
@@ -89,3 +97,16 @@ class Carriers:
 
     def _lock(self, change_id: str) -> Path:
         return self._folder / f"{change_id}.lock"
+
+
+def _take(handle: IO[str]) -> bool:
+    """Take the lock, where nobody has it; it ends with the handle."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _carried_elsewhere(change_id: str) -> Refused:
+    return Refused(f"change {change_id} is being carried by another process: orchestrator change watch {change_id}")

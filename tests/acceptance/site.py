@@ -99,7 +99,7 @@ class Site:
             env=_environment() | variables,
             cwd=self.folder.parent,
             stdin=subprocess.DEVNULL,
-            timeout=600,
+            timeout=300,
         )
         told = Done(done.returncode, done.stdout, done.stderr)
         self.transcript.append(told.said)
