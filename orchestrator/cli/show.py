@@ -29,6 +29,8 @@ _NEXT = {
     ChangeState.SUCCEEDED: "orchestrator change close {id} --yes, or: orchestrator change rollback {id} --reason …",
     ChangeState.FAILED: "orchestrator change show {id}; then rollback, or close",
     ChangeState.ROLLED_BACK: "orchestrator change close {id} --yes",
+    ChangeState.CANCELLED: "orchestrator rollback-point release {id} --yes (puts back what it did to staging)",
+    ChangeState.REJECTED: "orchestrator rollback-point release {id} --yes (puts back what it did to staging)",
     ChangeState.CLOSED: "orchestrator audit export {id}",
 }
 

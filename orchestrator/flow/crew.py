@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.domain.canonical import Plain, plain
-from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.change import ChangeRequest, Wanted
 from orchestrator.domain.health import CheckKind
 from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.plan import Content, HostPlan
 from orchestrator.domain.probe import Needs
 from orchestrator.domain.rollback import RollbackClass
+from orchestrator.errors import Refused
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import (
     ContentKeeper,
@@ -50,6 +51,10 @@ class Crew:
         return self.ledger.clock.now()
 
 
+class Stopped(Refused):
+    """Somebody has asked for an end, and it has come."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One attempt at staging a change: ``name`` is part of every job's id, so that a new attempt begins anew."""
@@ -57,6 +62,11 @@ class Attempt:
     change: ChangeRequest
     content: Content
     name: str
+
+    def go_on(self, crew: Crew) -> None:
+        """Raise Stopped where somebody has asked for an end; called between two steps."""
+        if crew.ledger.store.change(self.change.id).wanted is Wanted.STOP:
+            raise Stopped("staging was stopped, as asked.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

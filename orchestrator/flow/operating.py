@@ -36,12 +36,16 @@ def resume(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
 def cancel(change_id: str, reason: str, actor: Actor, crew: Crew, *, roll_back: bool) -> ChangeRequest:
     """Stop a change. Before the run it is cancelled; a run stops between two steps, and puts back if that was asked.
 
+    Staging stops between two steps as well, and the change is cancelled then; its staging hosts keep their points.
+
     A paused run that has touched hosts ends FAILED, or rolls back.
     """
     ledger = crew.ledger
     change, data = ledger.store.change(change_id), {"reason": reason}
     if change.state is ChangeState.RUNNING:
         return _ask(change, Wanted.ROLL_BACK if roll_back else Wanted.STOP, reason, actor, ledger)
+    if change.state is ChangeState.STAGING:
+        return _ask(change, Wanted.STOP, reason, actor, ledger)
     touched = any(run.touched for run in ledger.store.runs(change_id))
     if change.state is ChangeState.PAUSED:
         if touched and roll_back:

@@ -11,17 +11,28 @@ from orchestrator.domain.health import HealthReport, HostState
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.rollback import RollbackClass, best
-from orchestrator.flow.crew import Batch, Crew
+from orchestrator.flow.crew import Attempt, Batch, Crew, Stopped
 from orchestrator.flow.phases import Protected, patch, protect, release
 from orchestrator.flow.putting_back import put_back
 from orchestrator.flow.verifying import ask_services, verify
 
 
-def rehearse(batch: Batch, crew: Crew) -> dict[str, Durations]:
+def rehearse(batch: Batch, attempt: Attempt, crew: Crew) -> dict[str, Durations]:
     """Take every host through the cycle; return how long it took for those that passed. The others are in the trail.
 
     protect -> patch -> verify -> put back -> verify that it is as before -> patch again -> verify -> release the claim
+
+    Raises Stopped between two of them where somebody has asked for it; the claims are given up then, too.
     """
+    try:
+        return _rehearse(batch, attempt, crew)
+    except Stopped:
+        release(batch, crew, keep_point=True)
+        raise
+
+
+def _rehearse(batch: Batch, attempt: Attempt, crew: Crew) -> dict[str, Durations]:
+    attempt.go_on(crew)
     services = ask_services(batch, crew)
     protected = protect(batch, crew)
     failed = {
@@ -29,14 +40,17 @@ def rehearse(batch: Batch, crew: Crew) -> dict[str, Durations]:
     }
     before = {p.host: p.before for p in protected.values() if p.before is not None}
     left = batch.only([name for name in batch.names if name not in failed])
+    attempt.go_on(crew)
     began = crew.now()
     _apply(left, before, services, crew, failed, suffix="")
+    attempt.go_on(crew)
     applied = crew.now()
     left = left.only([name for name in left.names if name not in failed])
     able = left.only([name for name in left.names if _has_a_way_back(protected[name])])
     for host, one in put_back(able, crew, rehearsal=True).items() if able.names else ():
         if one.problem:
             failed[host] = f"the old state is not back: {one.problem}"
+    attempt.go_on(crew)
     restored = crew.now()
     left = left.only([name for name in left.names if name not in failed])
     again = left.only([name for name in left.names if name in able.names])

@@ -15,9 +15,9 @@ from orchestrator.domain.job import HostJob, HostOutcome, JobResult
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.lock import LockItem, Platform, lock_of
 from orchestrator.domain.plan import HostPlan, PlannedItem
-from orchestrator.errors import OrchestratorError, Refused
+from orchestrator.errors import NotFound, OrchestratorError, Refused
 from orchestrator.flow import reports
-from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Batch, Crew
+from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Batch, Crew, Stopped
 from orchestrator.flow.phases import explain, outcome_of
 from orchestrator.flow.planning import Proof, looking_job, make_plan, providers_of, run_look, scan
 from orchestrator.flow.putting_back import put_back
@@ -42,21 +42,27 @@ def begin(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
 def prove(change_id: str, crew: Crew) -> ChangeRequest:
     """Carry staging to its end, and go on where it was when the carrier died: every job keeps its id.
 
-    Ends STAGED, or back at REQUESTED with the reason in the trail.
+    Ends STAGED, CANCELLED where somebody asked for an end, or back at REQUESTED with the reason in the trail.
     """
     change = crew.ledger.store.change(change_id)
     try:
-        attempt = _freeze(change, f"s{change.version}", crew)
+        attempt = _freeze(change, _names(change_id, crew)[0], crew)
         content = attempt.content
         staging, production = _hosts(attempt, crew)
         proof = _prove(attempt, staging, crew)
+        attempt.go_on(crew)
         plan, predictions = make_plan(attempt, proof, production, crew)
+        attempt.go_on(crew)
         if crew.content.read().digest != content.digest:
             raise Refused("the content (playbooks, roles, variables) was changed while staging. Stage again.")
     except OrchestratorError as error:
-        data = {"reason": str(error)}
+        stopped = isinstance(error, Stopped)
         return crew.ledger.record(
-            change, ChangeEvent.STAGING_FAILED, actor=ORCHESTRATOR, data=data, also=lambda w: w.free(change.id)
+            crew.ledger.store.change(change_id) if stopped else change,
+            ChangeEvent.CANCELLED if stopped else ChangeEvent.STAGING_FAILED,
+            actor=ORCHESTRATOR,
+            data={"reason": str(error)},
+            also=lambda writing: writing.free(change_id),
         )
     staged = replace(change, plan_digest=plan.digest, staged_at=crew.now())
     return crew.ledger.record(
@@ -72,6 +78,22 @@ def prove(change_id: str, crew: Crew) -> ChangeRequest:
         },
         also=lambda writing: writing.keep_plan(plan, predictions),
     )
+
+
+def last_content(change_id: str, crew: Crew) -> str:
+    """Return the digest of the content that last worked on the staging hosts of a change. Raises NotFound."""
+    begun = crew.ledger.store.documents(change_id, "staging")
+    name = next((name for name in _names(change_id, crew) if name in begun), "")
+    document = begun.get(name)
+    if not isinstance(document, dict):
+        raise NotFound(f"change {change_id} was never staged.")
+    return reports.text(document, "content")
+
+
+def _names(change_id: str, crew: Crew) -> list[str]:
+    """Name the attempts at staging, the newest first."""
+    count = sum(event.tag == ChangeEvent.STAGING_STARTED for event in crew.ledger.store.trail(change_id))
+    return [f"s{number}" for number in range(count, 0, -1)]
 
 
 def _freeze(change: ChangeRequest, name: str, crew: Crew) -> Attempt:
@@ -103,10 +125,12 @@ def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
         hold = timedelta(seconds=JOB_TIMEOUT)
         writing.lease([host.name for host in hosts], attempt.change.id, now=crew.now(), hold=hold)
     _start_from_before(attempt, hosts, crew)
+    attempt.go_on(crew)
     chosen, left_out = _choose(attempt, hosts, crew)
+    attempt.go_on(crew)
     ready = _download(attempt, chosen, crew)
     batch = _batch(attempt, ready, crew)
-    passed = rehearse(batch, crew)
+    passed = rehearse(batch, attempt, crew)
     proven: dict[Platform, dict[tuple[str, str], LockItem]] = {}
     for one in ready:
         if one.host.name in passed:
