@@ -64,8 +64,8 @@ class RollbackProvider(Protocol):
 
     def release(
         self, points: Sequence[RollbackPoint], subjects: Sequence[Subject], occasion: Occasion
-    ) -> Sequence[str]:
-        """Give up the points; return what could not be given up, in words."""
+    ) -> Mapping[str, str]:
+        """Give up the points; return the hosts whose point is still there, each with the reason."""
 
 
 class ServiceCheck(Protocol):

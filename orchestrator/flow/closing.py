@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.domain.canonical import Plain, digest, plain
@@ -15,6 +15,7 @@ from orchestrator.domain.plan import HostPlan
 from orchestrator.domain.rollback import RollbackPoint
 from orchestrator.domain.run import HostStatus
 from orchestrator.errors import IllegalMove, InvalidInput, Refused
+from orchestrator.flow import staging
 from orchestrator.flow.crew import Batch, Crew
 from orchestrator.flow.execution import LEASE
 from orchestrator.flow.phases import occasion, release, subject
@@ -77,22 +78,21 @@ def _release(
     if not mine:
         return []
     batch = _batch(change, environment, sorted({p.host for p in mine}), hosts, crew)
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     if environment is Environment.STAGING and change.state not in _REACHED_PRODUCTION:
         # Staging would be ahead of production, and the next change would find nothing to prove there.
-        problems += [f"{b.host}: {b.problem}" for b in put_back(batch, crew, rehearsal=True).values() if b.problem]
-    problems += [
-        f"{host}: {result.message or 'did not answer'}"
+        problems |= {b.host: b.problem for b in put_back(batch, crew, rehearsal=True).values() if b.problem}
+    problems |= {
+        host: result.message or "did not answer"
         for host, result in release(batch, crew, keep_point=False).items()
         if result.report("released") is None
-    ]
+    }
     for provider in sorted({p.provider for p in mine}):
         these = [p for p in mine if p.provider == provider]
         subjects = [subject(batch, plan) for plan in batch.plans if plan.host in {p.host for p in these}]
-        problems += crew.providers[provider].release(these, subjects, occasion(batch, crew, f"release-{provider}"))
-    stuck = {problem.partition(":")[0] for problem in problems}
-    _mark_released(change, [p for p in mine if p.host not in stuck], crew)
-    return problems
+        problems |= crew.providers[provider].release(these, subjects, occasion(batch, crew, f"release-{provider}"))
+    _mark_released(change, [p for p in mine if p.host not in problems], crew)
+    return [f"{host}: {why}" for host, why in problems.items()]
 
 
 def _mark_released(change: ChangeRequest, points: Sequence[RollbackPoint], crew: Crew) -> None:
@@ -115,14 +115,13 @@ def _present(change: ChangeRequest, environment: Environment, crew: Crew) -> dic
 def _batch(
     change: ChangeRequest, environment: Environment, names: Sequence[str], hosts: dict[str, Host], crew: Crew
 ) -> Batch:
-    plan = crew.ledger.store.plan(change.digest)
+    content, known = _proved(change, crew)
     with crew.ledger.store.begin() as writing:
         token = writing.lease(list(names), change.id, now=crew.now(), hold=LEASE)
-    known = plan.by_host
     return Batch(
         change=change,
         environment=environment,
-        content=plan.content.digest,
+        content=content,
         name=f"close{change.version}.{environment.value}-{digest(list(names))[:8]}",
         plans=tuple(known.get(name) or _bare(hosts[name]) for name in names),
         hosts={name: hosts[name] for name in names},
@@ -130,6 +129,17 @@ def _batch(
         installation=crew.ledger.store.installation(),
         packages_dir=str(crew.packages.folder),
     )
+
+
+def _proved(change: ChangeRequest, crew: Crew) -> tuple[str, Mapping[str, HostPlan]]:
+    """Return the digest of the content that worked on the hosts, and what was planned for each.
+
+    A change whose plan was voided has none any more; then only staging hosts were touched.
+    """
+    if change.plan_digest:
+        plan = crew.ledger.store.plan(change.plan_digest)
+        return plan.content.digest, plan.by_host
+    return staging.last_content(change.id, crew), {}
 
 
 def _bare(host: Host) -> HostPlan:

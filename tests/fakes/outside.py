@@ -161,7 +161,6 @@ class FakeProvider:
     machines: Machines
     clock: FakeClock
     failing: set[str] = field(default_factory=set)
-    refusal: str = "{host}: the snapshot is busy"
     taken: list[str] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
@@ -188,10 +187,10 @@ class FakeProvider:
 
     def release(
         self, points: Sequence[RollbackPoint], subjects: Sequence[Subject], occasion: Occasion
-    ) -> Sequence[str]:
+    ) -> Mapping[str, str]:
         """Give points up."""
         self.released += [point.host for point in points if point.host not in self.failing]
-        return [self.refusal.format(host=point.host) for point in points if point.host in self.failing]
+        return {point.host: "the snapshot is busy" for point in points if point.host in self.failing}
 
     def _take(self, subject: Subject, occasion: Occasion) -> PointTaken:
         host = subject.host.name

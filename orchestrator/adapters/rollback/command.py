@@ -62,10 +62,11 @@ class CommandProvider:
         points: Sequence[RollbackPoint],
         subjects: Sequence[Subject],
         occasion: Occasion,  # noqa: ARG002
-    ) -> Sequence[str]:
-        """Remove the snapshots; return what could not be removed, in words."""
+    ) -> Mapping[str, str]:
+        """Remove the snapshots; return the hosts that still have one, each with the reason."""
         addresses = _addresses(subjects)
-        return [problem for problem in self._each(points, lambda point: self._release(point, addresses)) if problem]
+        problems = self._each(points, lambda point: self._release(point, addresses))
+        return {point.host: problem for point, problem in zip(points, problems, strict=True) if problem}
 
     def restore_line(self, host: Host, change: str) -> CommandLine:
         """Return the command that restores a host to its point of a change, for a person to type."""
@@ -98,7 +99,7 @@ class CommandProvider:
         is_there, problem = self._look(values, otherwise=True)
         if is_there and not problem:
             problem = self._run(self.config.release, values)
-        return f"{point.host}: snapshot {values['label']} was not removed: {problem}" if problem else ""
+        return f"snapshot {values['label']} was not removed: {problem}" if problem else ""
 
     def _look(self, values: Mapping[str, str], *, otherwise: bool) -> tuple[bool, str]:
         """Return whether there is a snapshot, and why nobody can tell; ``otherwise`` where the tool cannot be asked."""

@@ -53,9 +53,9 @@ class PackagesProvider:
         points: Sequence[RollbackPoint],  # noqa: ARG002
         subjects: Sequence[Subject],  # noqa: ARG002
         occasion: Occasion,  # noqa: ARG002
-    ) -> Sequence[str]:
+    ) -> Mapping[str, str]:
         """Do nothing: ``release.yml``, which ends the claim on the host, drops the point there."""
-        return []
+        return {}
 
     def _taken(self, subject: Subject, occasion: Occasion) -> PointTaken:
         host, report = subject.host.name, subject.prepared
