@@ -89,13 +89,15 @@ def settle(
     packages: dict[str, str],
     *,
     expected_records: int = 0,
+    at_work: bool = True,
 ) -> Settled:
     """Settle what became of the patch step, from the host's journal and what is installed now.
 
     1. A journal shorter than we know it to have been was taken back by a snapshot: unknown.
     2. Everything at the locked version, and the step ended or nothing of it is open: done.
     3. The step never began, and everything is at the old version: not begun.
-    4. It began and did not end: still working, unless all is in place; otherwise partly done.
+    4. It began and did not end: still working, as long as a process is ``at_work`` on the host.
+    5. Otherwise partly done: it ended badly, or a power cut or a kill ended its process.
     """
     if len(theirs) < expected_records:
         return Settled(settlement=Settlement.UNKNOWN, why="the host's journal is shorter than it was: it was reverted")
@@ -108,16 +110,15 @@ def settle(
     new = [i for i in plan.items if packages.get(f"{i.name}:{i.arch}", "") == i.version]
     old = [i for i in plan.items if packages.get(f"{i.name}:{i.arch}", "") == i.from_version]
     counts = f"{len(new)} of {len(plan.items)} packages are at the locked version"
-    if is_open:
+    if is_open and at_work:
         return Settled(
             settlement=Settlement.STILL_WORKING, why=f"the host began the step and has not ended it; {counts}"
         )
     if len(new) == len(plan.items):
-        return Settled(settlement=Settlement.DONE, why=f"{counts}, and no step is open on the host")
+        return Settled(settlement=Settlement.DONE, why=f"{counts}, and nothing is at work on the host")
     if not mine and len(old) == len(plan.items):
         return Settled(settlement=Settlement.NOT_BEGUN, why="the host never began the step; nothing has changed on it")
     if begun or new:
-        return Settled(
-            settlement=Settlement.PARTLY, why=f"the step ended {ended[-1].outcome if ended else 'unseen'}; {counts}"
-        )
+        how = "broke off on the host" if is_open else f"ended {ended[-1].outcome if ended else 'unseen'}"
+        return Settled(settlement=Settlement.PARTLY, why=f"the step {how}; {counts}")
     return Settled(settlement=Settlement.UNKNOWN, why=f"versions are neither the old nor the locked ones; {counts}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.change import ChangeRequest, Wanted
@@ -88,6 +88,11 @@ class Batch:
         """Return the names of the hosts."""
         return tuple(plan.host for plan in self.plans)
 
+    @property
+    def transaction_limit(self) -> timedelta:
+        """Return how long a host's package manager may take before nobody waits for it any more; it goes on then."""
+        return max(timedelta(minutes=10), 3 * self.change.spec.estimates.patch)
+
     def only(self, names: Sequence[str], *, name: str = "") -> Batch:
         """Return the batch with just these hosts, under another name where one is given."""
         wanted = set(names)
@@ -112,7 +117,7 @@ class Batch:
             "reboot": spec.reboot.value,
             "restart_services": spec.restart_services,
             "reboot_timeout": max(120, int(spec.estimates.reboot.total_seconds())),
-            "timeout": max(600, 3 * int(spec.estimates.patch.total_seconds())),
+            "timeout": int(self.transaction_limit.total_seconds()),
             "services_ignored": list(spec.ignored_units),
             "paths": [path for path, _ in Needs().free],
             "keep_point": True,

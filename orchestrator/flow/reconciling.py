@@ -31,9 +31,10 @@ def reconcile(batch: Batch, step: Step, crew: Crew, *, suffix: str) -> dict[str,
     """Ask every host of the batch what became of a step of which we do not know the end.
 
     1. Wait for the hosts to answer, as long as a reboot may take.
-    2. Look: journal of the host, installed packages. 3. Settle; a host that still works is waited for.
+    2. Look: journal of the host, installed packages.
+    3. Settle; a host that still works is waited for, as long as its transaction may take.
     """
-    deadline = crew.now() + max(timedelta(seconds=60), batch.change.spec.estimates.reboot)
+    began = crew.now()
     found: dict[str, Reconciled] = {}
     open_hosts, attempt = list(batch.names), 0
     while open_hosts:
@@ -43,7 +44,8 @@ def reconcile(batch: Batch, step: Step, crew: Crew, *, suffix: str) -> dict[str,
             for host, result in phases.look(batch.only(answering), crew, suffix=f"{suffix}.{attempt}").items():
                 found[host] = _settled(batch, host, step, result, crew)
         open_hosts = [h for h in open_hosts if h not in found or _may_change(found[h])]
-        if crew.now() >= deadline:
+        works = any(host in found and _works(found[host]) for host in open_hosts)
+        if crew.now() >= began + (batch.transaction_limit if works else _silence(batch)):
             break
         if open_hosts:
             crew.ledger.clock.sleep(PAUSE)
@@ -73,7 +75,8 @@ def _settled(batch: Batch, host: str, step: Step, result: HostResult, crew: Crew
             settled=Settled(settlement=Settlement.UNKNOWN, why=reverted),
             state=reports.state(report),
         )
-    told = settle(plan, ours, reports.host_journal(report), reports.packages(report))
+    theirs, at_work = reports.host_journal(report), reports.is_at_work(report)
+    told = settle(plan, ours, theirs, reports.packages(report), at_work=at_work)
     return Reconciled(host=host, settled=told, state=reports.state(report))
 
 
@@ -82,12 +85,21 @@ def _our_record(batch: Batch, plan: HostPlan, step: Step, crew: Crew) -> StepRec
     return mine[0]
 
 
+def _works(known: Reconciled) -> bool:
+    return known.settled.settlement is Settlement.STILL_WORKING
+
+
 def _may_change(known: Reconciled) -> bool:
-    return known.settled.settlement is Settlement.STILL_WORKING or known.state is None
+    return _works(known) or known.state is None
+
+
+def _silence(batch: Batch) -> timedelta:
+    """Return for how long a host may say nothing."""
+    return max(timedelta(seconds=60), batch.change.spec.estimates.reboot)
 
 
 def _silent(batch: Batch) -> Settled:
-    wait = int(max(timedelta(seconds=60), batch.change.spec.estimates.reboot).total_seconds())
+    wait = int(_silence(batch).total_seconds())
     return Settled(settlement=Settlement.UNKNOWN, why=f"the host did not answer for {wait} s")
 
 

@@ -151,6 +151,11 @@ def journal_length(report: Report) -> int:
     return number(report, "journal_length")
 
 
+def is_at_work(report: Report) -> bool:
+    """Tell whether a step's process lives on the host; yes where the playbooks are too old to say."""
+    return report.get("at_work") is not False
+
+
 def transaction(report: Report) -> Transaction:
     """Read a ``transaction`` report."""
     return Transaction(

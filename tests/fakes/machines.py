@@ -89,6 +89,14 @@ class Machine:
         self._write(self.at_work, "patch", "end", outcome="ok")
         self.at_work = None
 
+    def is_cut_off(self) -> None:
+        """Lose power in the middle of the patch: one package is in place, and nobody writes the end."""
+        assert self.at_work is not None
+        name, version = next(iter(items_of(self.at_work).items()))
+        self.installed[name] = version
+        self.at_work = None
+        self.boots += 1
+
     def begun(self, step: str) -> int:
         """Return how often a step was begun here, by the host's own journal."""
         return sum(record["step"] == step and record["event"] == "begin" for record in self.journal)
@@ -276,7 +284,7 @@ class Machine:
             "disks": [{"path": "/", "total": 10 << 30, "free": 5 << 30}],
             "packages": {f"{name}:amd64": version for name, version in self.installed.items()},
             "auto": [], "held": [], "manager": {"ok": True, "problems": []},
-            "journal": [*self.journal], "journal_length": len(self.journal),
+            "at_work": self.at_work is not None, "journal": [*self.journal], "journal_length": len(self.journal),
         }  # fmt: skip
 
     def _transaction(self, before: Mapping[str, str]) -> Report:

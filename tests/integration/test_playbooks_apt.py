@@ -321,6 +321,7 @@ def test_transaction_that_takes_too_long_goes_on_and_writes_its_end(site: Site) 
     given_up = site.phase("patch", lock, timeout=2)
     assert "goes on" in given_up.failures["h1"]
     assert "still at work" in site.phase("restore", lock).of("refused")["reason"]
+    assert site.phase("verify", lock).of("state")["at_work"] is True
     wait_for(lambda: ("patch", "end", "ok") in site.journal())
     assert site.version("labtool") == "1.1"
 
@@ -356,6 +357,7 @@ def test_power_cut_in_the_middle_is_seen_and_mended_by_patching_again(site: Site
     # The step is open, or apt-get was killed a moment before the process that writes the end.
     assert state["journal"][-1]["step"] == "patch"
     assert state["journal"][-1]["outcome"] != "ok"
+    assert state["at_work"] is False
     again = site.phase("patch", lock)
     assert again.failures == {}
     assert again.of("state")["manager"] == {"ok": True, "problems": []}

@@ -12,6 +12,8 @@ import typing
 from ansible.module_utils.patch_host.errors import PatchError, Refused
 from ansible.module_utils.patch_host.files import FOLDER, append_line, locked, read_json, remove, try_lock, write_json
 
+#: Seconds for which somebody who only looks may have a lock.
+_GLANCE = 1.0
 STEPS = ("protect", "patch", "reboot", "restore", "release")
 
 
@@ -32,6 +34,7 @@ class Journal:
         self._path = os.path.join(folder, "journal.jsonl")
         self._claim = os.path.join(folder, "claim.json")
         self._lock = os.path.join(folder, "journal.lock")
+        self._step_lock = os.path.join(folder, "step.lock")
         self._held = None
 
     def records(self):
@@ -54,6 +57,15 @@ class Journal:
         if reason:
             self.let_go()
             raise Refused("Step %s of change %s was refused: %s" % (step, change, reason), claim)
+
+    def is_at_work(self):
+        """Whether a process of this host, other than this one, is in the middle of a step."""
+        if self._held is not None or not os.path.exists(self._step_lock):
+            return False
+        lock = try_lock(self._step_lock)
+        if lock is not None:
+            os.close(lock)
+        return lock is None
 
     def let_go(self):
         """Give the step's lock up, as the end of the process does."""
@@ -104,14 +116,17 @@ class Journal:
         return True
 
     def _take_lock(self, what):
-        if self._held is None:
-            self._held = try_lock(os.path.join(self.folder, "step.lock"))
-        if self._held is None:
-            raise Refused(
-                "%s was asked for, but another step is still at work on this host. Wait until it has ended; verify.yml "
-                "shows the journal." % what,
-                self.claim(),
-            )
+        until = time.time() + _GLANCE
+        while self._held is None:
+            self._held = try_lock(self._step_lock)
+            if self._held is None and time.time() >= until:
+                raise Refused(
+                    "%s was asked for, but another step is still at work on this host. Wait until it has ended; "
+                    "verify.yml shows the journal." % what,
+                    self.claim(),
+                )
+            if self._held is None:
+                time.sleep(0.05)
 
     def _write_claim(self, token, change):
         claim = {

@@ -34,6 +34,7 @@ def collect_state(when, job, family, journal, expected_kernel=""):
         "auto": sorted(key(package) for package in installed if package.auto),
         "held": sorted(key(package) for package in installed if package.held),
         "manager": {"ok": not problems, "problems": problems},
+        "at_work": journal.is_at_work(),
         "journal": records[-_RECORDS:],
         "journal_length": len(records),
     }

@@ -81,6 +81,13 @@ def test_step_taken_up_under_a_newer_token_is_the_same_step() -> None:
     assert asked((*PROTECTED, record("begin", counter=9)), BEFORE).settlement is Settlement.STILL_WORKING
 
 
+def test_step_whose_process_is_gone_is_not_waited_for() -> None:
+    assert asked(BEGUN, BEFORE, at_work=False).settlement is Settlement.PARTLY
+    assert asked(BEGUN, HALF, at_work=False).settlement is Settlement.PARTLY
+    assert "broke off on the host" in asked(BEGUN, HALF, at_work=False).why
+    assert asked(BEGUN, AFTER, at_work=False).settlement is Settlement.DONE
+
+
 def test_step_that_began_again_after_it_had_ended_is_open() -> None:
     assert asked((*FAILED, record("begin")), HALF).settlement is Settlement.STILL_WORKING
     assert asked((*ENDED, record("begin")), AFTER).settlement is Settlement.STILL_WORKING
@@ -116,5 +123,7 @@ def test_never_begun_is_said_only_of_an_untouched_host(theirs: list[HostRecord],
         assert not theirs or theirs[-1].event == "end"
 
 
-def asked(theirs: tuple[HostRecord, ...], packages: dict[str, str], *, expected_records: int = 0) -> Settled:
-    return settle(PLAN, OURS, theirs, packages, expected_records=expected_records)
+def asked(
+    theirs: tuple[HostRecord, ...], packages: dict[str, str], *, expected_records: int = 0, at_work: bool = True
+) -> Settled:
+    return settle(PLAN, OURS, theirs, packages, expected_records=expected_records, at_work=at_work)

@@ -67,6 +67,26 @@ def test_host_that_works_for_ever_is_unknown_and_counts(site: FakeSite) -> None:
     assert site.runner.jobs("restore.yml") == []
 
 
+def test_host_that_works_long_is_waited_for_as_long_as_its_patch_may_take(site: FakeSite) -> None:
+    site.machines["web1"].suffers(PATCH, Fault.LOST_AT_WORK)
+    site.started(TWO_WAVES)
+    site.when(SLOT.start + timedelta(minutes=9), site.machines["web1"].finish)
+    assert site.carry().state is ChangeState.SUCCEEDED
+    assert site.statuses["web1"] == "done"
+
+
+def test_host_whose_power_was_cut_in_the_middle_is_put_back_and_not_waited_for(site: FakeSite) -> None:
+    site.machines["web1"].suffers(PATCH, Fault.LOST_AT_WORK)
+    site.started(TWO_WAVES)
+    cut = SLOT.start + timedelta(minutes=1)
+    site.when(cut, site.machines["web1"].is_cut_off)
+    assert site.carry().state is ChangeState.SUCCEEDED
+    assert "the step broke off on the host" in site.runs["web1"].reason
+    assert (site.statuses["web1"], site.machines["web1"].version) == ("restored", OLD)
+    told = next(e for e in site.trail if e.tag == "host-reconciled" and e.data["host"] == "web1")
+    assert (told.outcome, told.at - cut < timedelta(minutes=1)) == ("partly-done", True)
+
+
 def test_host_that_stays_silent_is_unknown_and_counts(site: FakeSite) -> None:
     site.machines["web1"].suffers(PATCH, Fault.GONE)
     site.ran(spec(rollout=RolloutPolicy(wave=Amount(value=2))))

@@ -53,6 +53,17 @@ def test_host_is_not_adopted_while_the_other_one_acts(folder: Path) -> None:
         journal(folder).adopt(token(1), "adopt", "too early")
 
 
+def test_host_tells_whether_a_step_is_at_work(folder: Path) -> None:
+    assert not journal(folder).is_at_work()
+    assert not folder.exists(), "looking leaves nothing behind"
+    acting = journal(folder)
+    acting.begin(token(1), "CHG-1", "protect")
+    assert journal(folder).is_at_work()
+    assert not acting.is_at_work(), "whoever reports of its own step is not waited for"
+    acting.let_go()  # its process ends without a word
+    assert not journal(folder).is_at_work()
+
+
 def test_protect_claims_the_host_and_writes_both_ends(folder: Path) -> None:
     step(folder, "protect", token(7))
     records = journal(folder).records()
