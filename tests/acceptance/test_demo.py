@@ -135,6 +135,7 @@ def run_demo(folder: Path, lab: Lab) -> Telling:
         process.send_signal(signal.SIGINT)
         code = process.wait(60)
     listener.join()
+    process.stdout.close()
     lines = tuple(heard.get() for _ in range(heard.qsize()))
     return Telling(folder=folder, lab=lab, code=code, began=began, lines=lines)
 

@@ -74,4 +74,5 @@ def _environment() -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "ORCHESTRATOR_"))}
     pip = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     index = subprocess.run(pip, capture_output=True, text=True, check=False).stdout.strip()
+    given["COLUMNS"] = "250"
     return given | ({"UV_DEFAULT_INDEX": index} if index and "UV_DEFAULT_INDEX" not in given else {})
