@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.instance import Lab
 from lab.packages import Package
+from lab.pytest_plugin import temporary_lab
 from tests.acceptance.machines import Park
 from tests.acceptance.site import Site
 
@@ -66,10 +64,5 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 
 @contextmanager
 def _park() -> Iterator[Park]:
-    lab = Lab(f"accept-{os.getpid()}-{uuid.uuid4().hex[:6]}")
-    if reason := lab.can_run():
-        pytest.skip(reason)
-    try:
+    with temporary_lab("accept") as lab:
         yield Park(lab)
-    finally:
-        lab.destroy()

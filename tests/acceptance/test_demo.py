@@ -11,7 +11,6 @@ import signal
 import subprocess
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import IO
 import pytest
 
 from lab.instance import Lab
+from lab.pytest_plugin import temporary_lab
 
 TOP = Path(__file__).parents[2]
 #: On an idle machine it takes under six minutes; here it may run beside other tests.
@@ -54,15 +54,12 @@ class Telling:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Telling]:
-    lab = Lab(f"demo-{os.getpid()}-{uuid.uuid4().hex[:6]}")
-    if reason := lab.can_run():
-        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("demo") / "demo"
-    try:
-        yield run_demo(folder, lab)
-    finally:
-        demo("--down", folder=folder, lab=lab).wait(300)
-        lab.destroy()
+    with temporary_lab("demo") as lab:
+        try:
+            yield run_demo(folder, lab)
+        finally:
+            demo("--down", folder=folder, lab=lab).wait(300)
 
 
 def test_it_ends_well(told: Telling) -> None:

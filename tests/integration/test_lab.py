@@ -1,6 +1,8 @@
 """The lab's promises: hosts that are real, kept apart, taken back and taken away without a trace."""
 
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from lab.errors import LabError
 from lab.host import Family
 from lab.instance import Lab
 from lab.packages import Package
-from lab.pytest_plugin import lab, new_lab
+from lab.pytest_plugin import lab, new_lab, temporary_lab
 
 __all__ = ["lab", "new_lab"]
 
@@ -152,6 +154,28 @@ def test_destroyed_instance_leaves_nothing_and_its_neighbour_untouched(
     assert other.name not in traces
     assert not other.folder.exists()
     assert lab.is_up(web1)
+
+
+def test_what_a_killed_test_run_left_goes_with_the_next(lab: Lab) -> None:
+    holder = """
+from lab.pytest_plugin import temporary_lab
+with temporary_lab("killed") as lab:
+    lab.up("left")
+    print(lab.name, flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", holder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        name = process.stdout.readline().strip()
+        left = Lab(name, lab.root)
+        with temporary_lab("next"):
+            assert left.is_up("left"), "it is held"
+        process.send_signal(signal.SIGKILL)
+    assert left.is_up("left")
+    with temporary_lab("next"):
+        assert not left.folder.exists()
+    assert lab.folder.exists()
 
 
 def test_half_made_host_is_made_anew(new_lab: Callable[[], Lab]) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from lab.instance import Lab
 from lab.packages import Package
+from lab.pytest_plugin import temporary_lab
 
 pytestmark = pytest.mark.lab
 
@@ -113,16 +114,15 @@ def read_events(text: str) -> Outcome:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab("rolesapt-test")
-    lab.up_many(["h1"])
-    lab.up_many(["h3"], user="patchpw", sudo_password="open sesame")
-    publish(lab, "1.0")
-    for name in ("h1", "h3"):
-        lab.run(name, ["apt-get", "-qq", "update"])
-        lab.install(name, "labtool", "labapp")
-        lab.snapshot(name, "base")
-    yield lab
-    lab.destroy()
+    with temporary_lab("rolesapt") as lab:
+        lab.up_many(["h1"], no_archive=True)
+        lab.up_many(["h3"], no_archive=True, user="patchpw", sudo_password="open sesame")
+        publish(lab, "1.0")
+        for name in ("h1", "h3"):
+            lab.run(name, ["apt-get", "-qq", "update"])
+            lab.install(name, "labtool", "labapp")
+            lab.snapshot(name, "base")
+        yield lab
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import yaml
 
 from lab import Lab
 from lab.packages import Package
+from lab.pytest_plugin import temporary_lab
 
 pytestmark = pytest.mark.lab
 
@@ -104,17 +105,14 @@ def read_events(text: str) -> Outcome:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab("rolesrpm-test")
-    if reason := lab.can_run():
-        pytest.skip(reason)
-    for host, family in zip(HOSTS, ("dnf", "zypper"), strict=True):
-        lab.up(host, family=family)  # type: ignore[arg-type]
-    publish(lab, "1.0", tree="good", web="good", leaf="good")
-    for host in HOSTS:
-        lab.install(host, "tree", "web", "leaf")
-        lab.snapshot(host, "base")
-    yield lab
-    lab.destroy()
+    with temporary_lab("rolesrpm") as lab:
+        for host, family in zip(HOSTS, ("dnf", "zypper"), strict=True):
+            lab.up(host, family=family)  # type: ignore[arg-type]
+        publish(lab, "1.0", tree="good", web="good", leaf="good")
+        for host in HOSTS:
+            lab.install(host, "tree", "web", "leaf")
+            lab.snapshot(host, "base")
+        yield lab
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.instance import Lab
+from lab.pytest_plugin import temporary_lab
 from orchestrator.adapters.ansible.content import SiteContent
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
 from orchestrator.adapters.ansible.kit import FolderKit
@@ -21,13 +22,12 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab("kit-test")
-    lab.up_many(["h1"])
-    playbooks.publish(lab, "1.0")
-    lab.run("h1", ["apt-get", "-qq", "update"])
-    lab.install("h1", "labtool", "labapp")
-    yield lab
-    lab.destroy()
+    with temporary_lab("kit") as lab:
+        lab.up_many(["h1"], no_archive=True)
+        playbooks.publish(lab, "1.0")
+        lab.run("h1", ["apt-get", "-qq", "update"])
+        lab.install("h1", "labtool", "labapp")
+        yield lab
 
 
 def starting_content(folder: Path, inventory: str) -> SiteContent:
