@@ -48,6 +48,7 @@ def _up(lab: Lab, arguments: argparse.Namespace) -> None:
         doomed=arguments.doomed,
         disk=arguments.disk,
         rival_updaters=arguments.rival_updaters,
+        no_archive=arguments.no_archive,
     )
     for host in lab.up_many(arguments.names, **options):
         print(host.name, host.address)
@@ -150,6 +151,7 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--sudo-password", default="", help="the password of the account patchpw")
     up.add_argument("--doomed", choices=["", "reboot"], default="", help="never come back from the next reboot")
     up.add_argument("--disk", default="", help="room for changes, such as 300M (default: as much as the machine has)")
+    up.add_argument("--no-archive", action="store_true", help="offer the lab's own packages only, for quick apt hosts")
     up.add_argument("--rival-updaters", action="store_true", help="install unattended-upgrades or dnf-automatic too")
 
 

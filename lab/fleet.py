@@ -70,6 +70,8 @@ class Fleet:
         tree = overlay.mount(folder, [Path(layer) for layer in host.layers])
         public_key = access.ensure_key(self.root).with_suffix(".pub").read_text()
         furnish.furnish(tree, host, net.controller, public_key, options.get("sudo_password", ""))
+        if options.get("no_archive"):
+            furnish.forget_archive(tree)
         (folder / "host_key").write_text(furnish.host_key(tree))
         self.write_known_hosts()
         (folder / "furnished").touch()

@@ -20,6 +20,15 @@ def furnish(tree: Path, host: Host, controller: str, public_key: str, sudo_passw
         _set_password(tree / "etc/shadow", "patchpw", access.hash_password(sudo_password))
 
 
+def forget_archive(tree: Path) -> None:
+    """Leave an apt host with the lab's own repository: its tools read 50 MB less each time that something changes."""
+    sources = tree / "etc/apt/sources.list"
+    lines = sources.read_text().splitlines(keepends=True)
+    sources.write_text("".join(line for line in lines if "/lab/apt " in line))
+    for index in [*(tree / "var/lib/apt/lists").glob("*_dists_*"), *(tree / "var/cache/apt").glob("*.bin")]:
+        index.unlink()
+
+
 def host_key(tree: Path) -> str:
     return " ".join((tree / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2])
 

@@ -29,6 +29,7 @@ class HostOptions(TypedDict, total=False):
     rival_updaters: bool
     doomed: Literal["", "reboot"]
     disk: str
+    no_archive: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

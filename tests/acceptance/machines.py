@@ -153,7 +153,8 @@ class Park:
         return Machine(self.lab, self.lab.host(name).name)
 
     def up(self, *names: str, packages: tuple[str, ...] = (), **options: Unpack[HostOptions]) -> None:
-        """Bring up hosts of a kind, with packages installed."""
+        """Bring up hosts of a kind, with packages installed. The distribution's archive is offered to none of them."""
+        options.setdefault("no_archive", True)
         self.lab.up_many(names, **options)
         for name in names if packages else ():
             self.lab.install(name, *packages)

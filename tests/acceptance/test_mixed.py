@@ -26,7 +26,8 @@ def site(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Site:
     for family, (staging, production) in HOSTS.items():
         packages = ("labapp", "labboot") if family == "dnf" else ("labapp",)
         park.up(staging, packages=packages, family=family)
-        park.up(production, packages=packages, family=family, rival_updaters=production in RIVALS)
+        has_rival = production in RIVALS
+        park.up(production, packages=packages, family=family, rival_updaters=has_rival, no_archive=not has_rival)
     publish(park, "1.1")
     site = Site.found(tmp_path_factory.mktemp("mixed"))
     site.inventory("staging", park.lab, {staging: {} for staging, _ in HOSTS.values()})
