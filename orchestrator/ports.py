@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from orchestrator.domain.admission import Durations
 from orchestrator.domain.audit import AuditEvent, Fact
@@ -24,6 +24,8 @@ from orchestrator.domain.plan import Content, PatchPlan, Prediction
 from orchestrator.domain.probe import Needs, ProbeReport
 from orchestrator.domain.rollback import PointTaken, PutBack, RollbackPoint
 from orchestrator.domain.run import HostRun
+
+T = TypeVar("T")
 
 # Seams open to plugins, each through the entry-point group named in its docstring.
 
@@ -213,6 +215,10 @@ class ChainHead:
 class Writing(Protocol):
     """One transaction. Nothing of it stands unless all of it does."""
 
+    @property
+    def transaction(self) -> object:
+        """Return the driver's transaction, for those who have something of their own to write in it."""
+
     def open(self, change: ChangeRequest, fact: Fact) -> None:
         """Write a new change. Raises StaleChange where its id or source is taken."""
 
@@ -258,11 +264,24 @@ class Writing(Protocol):
         """Keep a signed checkpoint."""
 
 
+class WorkQueue(Protocol):
+    """Where work for machines is put in line."""
+
+    def ready(self) -> None:
+        """Make sure that work can be put in line; comes before the transaction in which that is done."""
+
+    def enqueue(self, change: ChangeRequest, writing: Writing) -> None:
+        """Have the change carried as soon as this transaction has been committed, and only then."""
+
+
 class Store(Protocol):
     """The database."""
 
     def begin(self) -> AbstractContextManager[Writing]:
         """Open a transaction that commits at the end of the block."""
+
+    def joined(self, transaction: object) -> Writing:
+        """Write in a transaction that somebody else has opened and will commit."""
 
     def installation(self) -> str:
         """Return the id of this installation, half of every fencing token."""
@@ -316,6 +335,46 @@ class Store(Protocol):
 
     def last_checkpoint(self) -> tuple[bytes, bytes] | None:
         """Return the newest checkpoint and its signature, if there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSeen:
+    """A worker that is entered: the zones that it serves (none named: all), and for how long it was silent."""
+
+    id: str
+    node: str
+    zones: tuple[str, ...]
+    started_at: datetime
+    silent_for: timedelta
+
+
+class Workers(Protocol):
+    """Who carries changes."""
+
+    def enter(self, worker: str, *, node: str, zones: Sequence[str], at: datetime) -> None:
+        """Enter a worker, alive from now on."""
+
+    def beat(self, worker: str) -> bool:
+        """Give a sign of life; False where somebody has taken this worker for dead."""
+
+    def leave(self, worker: str) -> None:
+        """Take a worker out that ends in an orderly way."""
+
+    def fence(self, lease: timedelta) -> Sequence[str]:
+        """Take out the workers that were silent for longer than this, and return them: they may act no more."""
+
+    def seen(self) -> Sequence[WorkerSeen]:
+        """Return the workers that are entered, the oldest first."""
+
+
+class Codec(Protocol):
+    """Values as text, and back."""
+
+    def encode(self, value: object) -> str:
+        """Return the value as text."""
+
+    def decode(self, kind: type[T], text: str) -> T:
+        """Return the value that was encoded."""
 
 
 class Notary(Protocol):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -32,11 +33,13 @@ from orchestrator.adapters.probes.ssh import SshProbe
 from orchestrator.adapters.rollback.command import CommandProvider
 from orchestrator.adapters.rollback.command_config import CommandConfig
 from orchestrator.adapters.rollback.packages import PackagesProvider
-from orchestrator.adapters.store import SqlStore, open_database, upgrade
+from orchestrator.adapters.store import SqlStore, SqlWorkers, codec, open_database, open_for_engine, upgrade
 from orchestrator.domain.evidence import Verdict
 from orchestrator.domain.inventory import Host, Secret
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.engine.carrier import Carriers
+from orchestrator.engine.queueing import LazyQueue
+from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name, only_one
 from orchestrator.errors import Unavailable
 from orchestrator.flow.acting import Caller, Desk
 from orchestrator.flow.crew import Crew
@@ -44,6 +47,9 @@ from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import RollbackProvider
 from orchestrator.settings import CommandProvider as CommandSettings
 from orchestrator.settings import Settings, load_settings, resolve
+
+#: Seconds after which a worker that a command has started ends, when there is nothing more to do.
+IDLE = 10
 
 
 class SystemClock:
@@ -68,9 +74,8 @@ class Site:
     @cached_property
     def ledger(self) -> Ledger:
         """The door to the database."""
-        url = database_url(self.settings)
-        upgrade(url)
-        return Ledger(SqlStore(open_database(url)), self.clock)
+        upgrade(self._url)
+        return Ledger(SqlStore(open_database(self._url)), self.clock, LazyQueue(self._url, lambda: self._engine))
 
     @cached_property
     def signers(self) -> SiteSigners:
@@ -116,9 +121,46 @@ class Site:
 
     @cached_property
     def carriers(self) -> Carriers:
-        """The processes that carry changes."""
-        command = (sys.executable, "-m", "orchestrator", "--site", str(self.settings.site), "change", "carry")
-        return Carriers(self.settings.state / "carriers", command)
+        """Those who carry changes."""
+        site = str(self.settings.site)
+        command = (sys.executable, "-m", "orchestrator", "--site", site, "worker", "--until-idle", str(IDLE))
+        seen = None if self._is_single else self.workers.seen
+        return Carriers(self.settings.state / "carriers", command, self.ledger, seen)
+
+    @cached_property
+    def workers(self) -> SqlWorkers:
+        """Who is entered as a worker."""
+        upgrade(self._url)
+        return SqlWorkers(open_for_engine(self._url, size=2))
+
+    @contextmanager
+    def worker(self, manner: Manner) -> Iterator[Worker]:
+        """Give this process's worker. Raises Refused where the database has one worker only, and it has it."""
+        from orchestrator.engine.durable import Durable
+
+        name = new_name()
+        with only_one(self.carriers.lock) if self._is_single else nullcontext():
+            durable = Durable(
+                crew=self.crew,
+                engine=self._engine,
+                executor=SINGLE if self._is_single else name,
+                codec=codec,
+                sharing=self.carriers.share,
+                at_once=self.settings.jobs,
+            )
+            yield Worker(durable, self.workers, name, manner, self.clock)
+
+    @cached_property
+    def _url(self) -> str:
+        return database_url(self.settings)
+
+    @property
+    def _is_single(self) -> bool:
+        return sa.make_url(self._url).get_backend_name() == "sqlite"
+
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        return open_for_engine(self._url)
 
     @cached_property
     def known_hosts(self) -> KnownHosts:

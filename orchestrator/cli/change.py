@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -24,13 +23,12 @@ from orchestrator.cli.output import (
     warn,
 )
 from orchestrator.domain.approval import Decision
-from orchestrator.domain.change import ChangeRequest, ChangeState
+from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState
 from orchestrator.domain.identity import Action
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import MOVES, ChangeEvent
-from orchestrator.engine.carrier import CARRIED, carry
 from orchestrator.errors import IllegalMove, InvalidInput, NotFound, Refused
-from orchestrator.flow import approving, closing, evidencing, execution, operating, scheduling, staging
+from orchestrator.flow import approving, closing, evidencing, execution, operating, scheduling, staging, sticking
 from orchestrator.flow.intake import submit
 from orchestrator.wiring import Site
 
@@ -217,7 +215,7 @@ def pause(context: typer.Context, change_id: Id, reason: Reason = "", as_json: A
     site = site_of(context)
     actor = actor_for(site, Action.OPERATE)
     change = operating.pause(change_id, reason_or_ask(reason), actor, site.ledger)
-    site.carriers.start(change_id)
+    site.carriers.start()
     told = f"{change.id} is asked to pause; what the hosts are doing now is finished first."
     show.done(change, told, as_json=as_json)
 
@@ -235,7 +233,9 @@ def resume(
         approving.require_genuine(change, ledger=site.ledger, desk=site.desk)
     if not needs_yes(yes, f"Go on with {change.id}"):
         return
-    if change.state not in CARRIED:
+    if change.state in CARRIED:
+        sticking.take_up(change_id, actor, site.ledger)
+    else:
         site.carriers.require_free(change_id)
         operating.resume(change_id, actor, site.crew)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
@@ -261,7 +261,7 @@ def cancel(
     change = operating.cancel(change_id, reason_or_ask(reason), actor, site.crew, roll_back=roll_back)
     told = f"{change.id} is {change.state}."
     if change.state in CARRIED:
-        site.carriers.start(change_id)
+        site.carriers.start()
         told = f"{change.id} is asked to stop; what the hosts are doing now is finished first."
     show.done(change, told, as_json=as_json)
 
@@ -322,15 +322,6 @@ def watch(context: typer.Context, change_id: Id) -> None:
     raise typer.Exit(watching.watch(site_of(context), change_id))
 
 
-@app.command("carry", hidden=True)
-def carry_(context: typer.Context, change_id: Id) -> None:
-    """Carry a change in this process (what the other commands start in the background)."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    site = site_of(context)
-    with site.carriers.hold(change_id):
-        carry(change_id, site.crew)
-
-
 def _vote(
     context: typer.Context, change_id: str, decision: Decision, reason: str, plan_digest: str, key: str, as_json: bool
 ) -> None:
@@ -361,7 +352,7 @@ def _shown(site: Site, change: ChangeRequest, given: str) -> str:
 
 
 def _carry_and_watch(site: Site, change_id: str, *, detach: bool, as_json: bool) -> None:
-    site.carriers.start(change_id)
+    site.carriers.start()
     if detach:
         say(f"{change_id} is carried in the background. Follow it: orchestrator change watch {change_id}")
     code = 0 if detach else watching.watch(site, change_id)

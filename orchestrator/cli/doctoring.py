@@ -135,7 +135,7 @@ def _disk(site: Site) -> Iterator[Finding]:
 
 
 def _changes(site: Site) -> Iterator[Finding]:
-    from orchestrator.engine.carrier import CARRIED
+    from orchestrator.domain.change import CARRIED
 
     left = [c.id for c in site.ledger.store.changes(CARRIED) if not site.carriers.is_carried(c.id)]
     yield Finding(

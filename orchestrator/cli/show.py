@@ -11,10 +11,9 @@ from orchestrator.cli.output import answer, coloured, facts, say, table
 from orchestrator.domain.baseline import OPEN
 from orchestrator.domain.calendar import in_zone
 from orchestrator.domain.canonical import Plain, plain
-from orchestrator.domain.change import ChangeRequest, ChangeState
+from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState
 from orchestrator.domain.plan import HostPlan, PatchPlan, Prediction
 from orchestrator.domain.run import HostRun
-from orchestrator.engine.carrier import CARRIED
 from orchestrator.flow.scheduling import Fit
 
 _NEXT = {

@@ -12,9 +12,8 @@ from orchestrator.cli import doctoring, show
 from orchestrator.cli.context import site_of
 from orchestrator.cli.output import AsJson, answer, coloured, say, table, warn
 from orchestrator.domain.calendar import in_zone
-from orchestrator.domain.change import ChangeRequest, ChangeState
+from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState
 from orchestrator.domain.run import score
-from orchestrator.engine.carrier import CARRIED
 from orchestrator.founding import make_site
 from orchestrator.plugins import REGISTRIES
 from orchestrator.wiring import Site, SystemClock

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from orchestrator.cli import live, show
 from orchestrator.cli.output import coloured, console, say
 from orchestrator.domain.audit import AuditEvent
-from orchestrator.domain.change import ChangeRequest, ChangeState
+from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState
 from orchestrator.domain.journal import Outcome
-from orchestrator.engine.carrier import CARRIED
+from orchestrator.flow.sticking import is_stuck
 from orchestrator.wiring import Site
 
 #: Seconds between two looks, and after how many a line is written even though nothing has happened.
@@ -64,7 +64,8 @@ class _Watching:
         self.change = self.site.ledger.store.change(self.change.id)
         now = time.monotonic()
         self._alone_since = now if carried else self._alone_since
-        self._abandoned = self.change.state in CARRIED and now - self._alone_since > PATIENCE
+        alone = is_stuck(self.change.id, self.site.ledger) or now - self._alone_since > PATIENCE
+        self._abandoned = self.change.state in CARRIED and bool(alone)
         return (carried or self.change.state in CARRIED) and not self._abandoned
 
     def tell(self, *, quiet: bool) -> None:
@@ -153,8 +154,10 @@ def _ended(change: ChangeRequest, site: Site) -> None:
 
 def _abandoned(change: ChangeRequest, site: Site) -> int:
     say(f"Nobody carries {change.id} any more; its journal is whole.", style="red")
-    say(f"Why it ended: {site.carriers.log(change.id)}. Take it up: orchestrator change resume {change.id} --yes")
-    log = site.carriers.log(change.id)
-    if log.exists():
-        sys.stderr.write("\n".join(log.read_text(errors="replace").splitlines()[-5:]) + "\n")
+    if why := is_stuck(change.id, site.ledger):
+        say(f"It stopped: {why}")
+    say(f"More: {site.carriers.log}. Take it up: orchestrator change resume {change.id} --yes")
+    if not why and site.carriers.log.exists():
+        lines = site.carriers.log.read_text(errors="replace").splitlines()
+        sys.stderr.write("\n".join(lines[-5:]) + "\n")
     return NOT_SUCCEEDED

@@ -50,6 +50,10 @@ class ChangeState(StrEnum):
         return self in {ChangeState.CLOSED, ChangeState.REJECTED, ChangeState.CANCELLED}
 
 
+#: States in which a change needs somebody to carry it.
+CARRIED = frozenset({ChangeState.STAGING, ChangeState.RUNNING, ChangeState.ROLLING_BACK})
+
+
 class RebootPolicy(StrEnum):
     """Whether a host may be rebooted after patching."""
 

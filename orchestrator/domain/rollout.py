@@ -111,6 +111,21 @@ def _batches(hosts: Sequence[str], batch: Amount, clusters: Mapping[str, str]) -
     return tuple(tuple(batch) for batch in open_batches)
 
 
+def cut(batch: Sequence[str], zones: Mapping[str, str], size: int) -> tuple[tuple[str, ...], ...]:
+    """Cut a batch into pieces of at most ``size`` hosts of one zone, in the order in which the zones come up.
+
+    Every host is in exactly one piece, and the pieces differ by at most one host within a zone.
+    """
+    by_zone: dict[str, list[str]] = {}
+    for host in batch:
+        by_zone.setdefault(zones.get(host, ""), []).append(host)
+    pieces = []
+    for hosts in by_zone.values():
+        count = -(-len(hosts) // size)
+        pieces += [tuple(hosts[len(hosts) * at // count : len(hosts) * (at + 1) // count]) for at in range(count)]
+    return tuple(pieces)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """How many hosts of the whole change may fail, and how many may turn out unfit beforehand."""

@@ -1,60 +1,55 @@
-"""One detached process carries one change, from the journal, and can be started again whenever it has died."""
+"""See to it that somebody carries a change: a worker that lives, and nobody who works on the change by hand."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from orchestrator.domain.change import ChangeRequest, ChangeState
-from orchestrator.errors import Refused, StaleChange
-from orchestrator.flow import execution, staging
-from orchestrator.flow.crew import Crew
+from orchestrator.domain.change import CARRIED
+from orchestrator.engine.worker import LEASE, is_held
+from orchestrator.errors import Refused
+from orchestrator.flow.ledger import Ledger
+from orchestrator.flow.sticking import is_stuck
+from orchestrator.ports import WorkerSeen
 
-#: States in which a change needs somebody to carry it.
-CARRIED = frozenset({ChangeState.STAGING, ChangeState.RUNNING, ChangeState.ROLLING_BACK})
-
-#: Seconds in which a carrier that has nothing left to do is gone.
+#: Seconds in which somebody who has nothing left to do on a change is gone.
 LEAVING = 5.0
 
 
-def carry(change_id: str, crew: Crew) -> ChangeRequest:
-    """Do the machine work that the change's state asks for, until it ends, pauses or needs a person."""
-    change = crew.ledger.store.change(change_id)
-    while change.state in CARRIED:
-        try:
-            change = _carry_once(change, crew)
-        except StaleChange:
-            # A person has asked for something meanwhile. Everything is in the journal: look again, and go on.
-            change = crew.ledger.store.change(change_id)
-    return change
-
-
-def _carry_once(change: ChangeRequest, crew: Crew) -> ChangeRequest:
-    if change.state is ChangeState.STAGING:
-        return staging.prove(change.id, crew)
-    if change.state is ChangeState.RUNNING:
-        return execution.carry(change.id, crew)
-    return execution.put_everything_back(change.id, crew)
-
-
 class Carriers:
-    """The carrier processes of a site: a lock file for each change, held as long as its carrier lives."""
+    """The workers of a site, and a lock file for each change: shared by those who carry it, or held by one by hand."""
 
-    def __init__(self, folder: Path, command: Sequence[str]) -> None:
-        self._folder, self._command = folder, tuple(command)
+    def __init__(
+        self, folder: Path, command: Sequence[str], ledger: Ledger, seen: Callable[[], Sequence[WorkerSeen]] | None
+    ) -> None:
+        """``seen`` gives the workers that are entered in a database that has several; None where one has the lock."""
+        self._folder, self._command, self._ledger, self._seen = folder, tuple(command), ledger, seen
 
-    def start(self, change_id: str) -> None:
-        """Start a carrier that outlives its caller and its terminal; one that finds another at work leaves it to it."""
+    @property
+    def lock(self) -> Path:
+        """Return the lock of a database that has one worker."""
+        return self._folder / "worker.lock"
+
+    @property
+    def log(self) -> Path:
+        """Return where a worker that was started here writes what it has to say."""
+        return self._folder / "worker.log"
+
+    def start(self) -> None:
+        """Have a worker: one that is started here outlives its caller and its terminal, and ends when it is idle."""
+        if self.have_worker():
+            return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.log(change_id).open("ab") as log:
+        with self.log.open("ab") as log:
             subprocess.Popen(
-                [*self._command, change_id],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -63,50 +58,62 @@ class Carriers:
                 env=os.environ.copy(),
             )
 
+    def have_worker(self) -> bool:
+        """Tell whether a worker lives that carries changes."""
+        if self._seen is None:
+            return is_held(self.lock)
+        return any(not worker.zones and lives(worker) for worker in self._seen())
+
     def is_carried(self, change_id: str) -> bool:
-        """Tell whether a living process carries the change."""
-        path = self._lock(change_id)
-        if not path.exists():
-            return False
-        with path.open("a") as handle:
-            return not _take(handle)
+        """Tell whether somebody has the change in hand."""
+        state = self._ledger.store.change(change_id).state
+        return state in CARRIED and not is_stuck(change_id, self._ledger) and self.have_worker()
 
     def require_free(self, change_id: str) -> None:
-        """Raise Refused where somebody carries the change; one who is just leaving is waited for."""
-        until = time.monotonic() + LEAVING
-        while self.is_carried(change_id):
-            if time.monotonic() >= until:
-                raise _carried_elsewhere(change_id)
-            time.sleep(0.1)
+        """Raise Refused where somebody works on the change; one who is just leaving is waited for."""
+        with self.hold(change_id):
+            pass
 
     @contextmanager
     def hold(self, change_id: str) -> Iterator[None]:
-        """Be the one who carries the change. Raises Refused where somebody else does and is not just leaving."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._lock(change_id).open("a") as handle:
+        """Be the only one on this machine who works on the change. Raises Refused where somebody else goes on to."""
+        with self._lock(change_id) as handle:
             until = time.monotonic() + LEAVING
-            while not _take(handle):
+            while not _take(handle, fcntl.LOCK_EX):
                 if time.monotonic() >= until:
-                    raise _carried_elsewhere(change_id)
+                    raise Refused(
+                        f"change {change_id} is being carried by another process: orchestrator change watch {change_id}"
+                    )
                 time.sleep(0.1)
             yield
 
-    def log(self, change_id: str) -> Path:
-        """Return where the carrier writes what it has to say."""
-        return self._folder / f"{change_id}.log"
+    @contextmanager
+    def share(self, change_id: str) -> Iterator[None]:
+        """Carry the change beside others who do, as soon as nobody holds it for work by hand."""
+        with self._lock(change_id) as handle:
+            while not _take(handle, fcntl.LOCK_SH):
+                time.sleep(0.1)
+            yield
 
-    def _lock(self, change_id: str) -> Path:
-        return self._folder / f"{change_id}.lock"
+    @contextmanager
+    def _lock(self, change_id: str) -> Iterator[IO[str]]:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._folder / f"{change_id}.lock").open("a") as handle:
+            yield handle
 
 
-def _take(handle: IO[str]) -> bool:
+def lives(worker: WorkerSeen) -> bool:
+    """Tell whether a worker lives: here its process is looked for, elsewhere its last sign of life counts."""
+    node, process, *_ = worker.id.split(":")
+    if node == socket.gethostname() and process.isdigit():
+        return Path(f"/proc/{process}").exists()
+    return worker.silent_for < LEASE
+
+
+def _take(handle: IO[str], kind: int) -> bool:
     """Take the lock, where nobody has it; it ends with the handle."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-def _carried_elsewhere(change_id: str) -> Refused:
-    return Refused(f"change {change_id} is being carried by another process: orchestrator change watch {change_id}")

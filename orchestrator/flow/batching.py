@@ -13,7 +13,6 @@ from orchestrator.domain.health import HealthReport, HostState, not_in_effect
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.journal import Settlement, Step
-from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.run import HostRun, HostStatus, score
 from orchestrator.flow.crew import Batch, Crew
@@ -93,13 +92,6 @@ class Working:
     def note(self, tag: str, *, outcome: str = "", data: Mapping[str, Plain] | None = None) -> None:
         """Enter a fact about the change."""
         self.crew.ledger.note(self.change_id, tag, actor=ORCHESTRATOR, outcome=outcome, data=data)
-
-    def record(
-        self, change: ChangeRequest, event: ChangeEvent, *, data: Mapping[str, Plain] | None = None, free: bool = False
-    ) -> ChangeRequest:
-        """Move the change; ``free`` gives its leases up in the same transaction."""
-        also = (lambda writing: writing.free(change.id)) if free else None
-        return self.crew.ledger.record(change, event, actor=ORCHESTRATOR, data=data, also=also)
 
     def tally(self) -> dict[str, Plain]:
         """Return the count over the hosts, for the trail."""

@@ -17,9 +17,9 @@ from orchestrator.domain.run import HostStatus
 from orchestrator.errors import IllegalMove, InvalidInput, Refused
 from orchestrator.flow import staging
 from orchestrator.flow.crew import Batch, Crew
-from orchestrator.flow.execution import LEASE
 from orchestrator.flow.phases import occasion, release, subject
 from orchestrator.flow.putting_back import put_back
+from orchestrator.flow.sharding import LEASE
 
 #: The last point of such a host is never given up by closing: it may be the only way back.
 _KEPT = frozenset({HostStatus.FAILED, HostStatus.UNKNOWN, HostStatus.RESTORE_FAILED})

@@ -6,29 +6,27 @@ twice, and what nobody saw the end of is settled by asking the host.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from orchestrator.domain.admission import why_too_late
-from orchestrator.domain.canonical import plain, rfc3339
+from orchestrator.domain.canonical import Plain, plain, rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState, Wanted
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
-from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollout import OnTrip, Wave, budget
 from orchestrator.domain.run import HostRun, HostStatus, judge, score
 from orchestrator.errors import Refused
-from orchestrator.flow.batching import Working, work
-from orchestrator.flow.crew import Batch, Crew
-from orchestrator.flow.drifting import Drift, look_for_drift, refuse_drift
+from orchestrator.flow.batching import Working
+from orchestrator.flow.concluding import Conclusion
+from orchestrator.flow.crew import Crew
+from orchestrator.flow.drifting import look_for_drift, refuse_drift
 from orchestrator.flow.phases import release
 from orchestrator.flow.returning import return_failed, return_hosts
+from orchestrator.flow.sharding import Shard, is_open, lease_all, shards
 from orchestrator.flow.soaking import soak
-
-#: A lease outlives the night; the token is what protects the host.
-LEASE = timedelta(hours=12)
+from orchestrator.ports import Writing
 
 
 def start(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
@@ -44,12 +42,17 @@ def start(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
         for number, batch in enumerate(wave.batches, start=1)
         for host in batch
     ]
+
+    def also(writing: Writing) -> None:
+        writing.keep_runs(runs)
+        lease_all(plan, change.id, crew, writing)
+
     return crew.ledger.record(
         replace(change, lap=change.lap + 1),
         ChangeEvent.STARTED,
         actor=actor,
         data={"digest": change.digest, "hosts": len(runs)},
-        also=lambda writing: writing.keep_runs(runs),
+        also=also,
     )
 
 
@@ -62,12 +65,10 @@ def _refuse_lost_window(change: ChangeRequest, crew: Crew) -> None:
         )
 
 
-def carry(change_id: str, crew: Crew) -> ChangeRequest:
-    """Carry a running change to where it ends or pauses."""
+def advance(change_id: str, crew: Crew) -> Conclusion | tuple[Shard, ...] | None:
+    """Take a running change to its next move, or to the shards of the next batch that may be worked on now."""
     working = Working(crew=crew, change_id=change_id)
-    while True:
-        if working.change().state is not ChangeState.RUNNING:
-            return working.change()
+    while working.change().state is ChangeState.RUNNING:
         # First of all, and not only after the batch: a canary can fail in its soak, and the carrier can have died here.
         return_failed(working)
         change = working.change()
@@ -76,8 +77,9 @@ def carry(change_id: str, crew: Crew) -> ChangeRequest:
         todo = next(_todo(working), None)
         if todo is None:
             return _finish(working, change)
-        if (ended := _step(working, change, todo)) is not None:
-            return ended
+        if (follows := _step(working, change, todo)) is not None:
+            return follows
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,59 +95,53 @@ def _todo(working: Working) -> Iterator[Todo]:
     runs = {run.host: run for run in working.runs()}
     for wave in working.plan().waves:
         for number, hosts in enumerate(wave.batches, start=1):
-            mine = tuple(runs[host] for host in hosts if _is_open(runs[host]))
+            mine = tuple(runs[host] for host in hosts if is_open(runs[host]))
             if mine:
                 yield Todo(wave=wave, number=number, runs=mine)
 
 
-def _is_open(run: HostRun) -> bool:
-    # What nobody could find out stays unknown: working on such a host again would be guessing. What is on its way back
-    # goes back: taken for patched, it could even pass its checks again, as the old version does.
-    return not run.status.is_settled and run.status not in (HostStatus.UNKNOWN, HostStatus.RESTORING)
-
-
-def _interrupted(working: Working, change: ChangeRequest) -> ChangeRequest | None:
+def _interrupted(working: Working, change: ChangeRequest) -> Conclusion | None:
     """Do what was asked for, or what the budget says, between two batches."""
     plan = working.plan()
     if reason := judge(working.runs(), budget(change.spec.rollout, len(plan.hosts))):
         return _trip(working, change, reason)
     if change.wanted is Wanted.PAUSE:
-        return working.record(replace(change, wanted=Wanted.NOTHING), ChangeEvent.PAUSED)
+        return Conclusion(change=replace(change, wanted=Wanted.NOTHING), event=ChangeEvent.PAUSED)
     if change.wanted is Wanted.ROLL_BACK:
-        return _roll_back(working, change, "asked for by a person")
+        return _roll_back(change, "asked for by a person")
     if change.wanted is Wanted.STOP:
         return _stop(working, replace(change, wanted=Wanted.NOTHING), "stopped by a person")
     return None
 
 
-def _step(working: Working, change: ChangeRequest, todo: Todo) -> ChangeRequest | None:
-    """Work on one batch, unless drift, the clock or the soak time say otherwise; return the change where it paused."""
-    crew, plan = working.crew, working.plan()
-    begun = [run for run in todo.runs if run.touched]
-    if not begun:
+def _step(working: Working, change: ChangeRequest, todo: Todo) -> Conclusion | tuple[Shard, ...] | None:
+    """Hand out the shards of a batch, unless drift, the clock or the soak time say otherwise; None: look again."""
+    plan = working.plan()
+    late: Mapping[str, str] = {}
+    if not any(run.touched for run in todo.runs):
         # The look comes after the soak: what drifted in that time must not be missed.
         if not soak(working, change, plan, todo.wave):
             return None
-        drift = look_for_drift(change, plan, crew)
+        drift = look_for_drift(change, plan, working.crew)
         if drift.void:
             data = {"differences": plain(drift.void)}
             drifted = replace(change, drifted="; ".join(drift.void))
-            return working.record(drifted, ChangeEvent.DRIFT_FOUND, data=data)
+            return Conclusion(change=drifted, event=ChangeEvent.DRIFT_FOUND, data=data)
         gone = [run for run in todo.runs if run.host in drift.dropped]
         if gone:
             working.settle([replace(r, status=HostStatus.SKIPPED, reason=drift.dropped[r.host]) for r in gone])
             return None
-        late = _too_late(change, todo, crew)
-        fitting = [run for run in todo.runs if run.host not in late]
-        if not fitting:
+        late = _too_late(change, todo, working.crew)
+        if len(late) == len(todo.runs):
             reason = "; ".join(f"{host}: {why}" for host, why in sorted(late.items())[:3])
-            return working.record(change, ChangeEvent.CUTOFF, data={"reason": reason})
-        todo = replace(todo, runs=tuple(fitting))
-    else:
-        drift = Drift(void=(), dropped={}, hosts=working.frozen_hosts())
-    batch = _lease(change, plan, todo, drift, crew)
-    work(working, batch, todo.runs)
-    return None
+            return Conclusion(change=change, event=ChangeEvent.CUTOFF, data={"reason": reason})
+    _write_kit(working, change, plan)
+    working_on = {run.host for run in todo.runs} - late.keys()
+    return tuple(
+        replace(shard, hosts=tuple(host for host in shard.hosts if host in working_on))
+        for shard in shards(change, plan, todo.wave.number, todo.number)
+        if not working_on.isdisjoint(shard.hosts)
+    )
 
 
 def _too_late(change: ChangeRequest, todo: Todo, crew: Crew) -> dict[str, str]:
@@ -154,55 +150,43 @@ def _too_late(change: ChangeRequest, todo: Todo, crew: Crew) -> dict[str, str]:
     return {host: why for host, why in late.items() if why}
 
 
-def _lease(change: ChangeRequest, plan: PatchPlan, todo: Todo, drift: Drift, crew: Crew) -> Batch:
-    names = [run.host for run in todo.runs]
-    hosts = {name: drift.hosts[name] for name in names}
-    with crew.ledger.store.begin() as writing:
-        token = writing.lease(names, change.id, now=crew.now(), hold=LEASE)
-        leased = [run if run.touched else replace(run, status=HostStatus.LEASED) for run in todo.runs]
-        writing.keep_runs([replace(run, token=token, updated_at=crew.now()) for run in leased])
-    batch = Batch(
-        change=change,
-        environment=Environment.PRODUCTION,
-        content=plan.content.digest,
-        name=f"l{change.lap}.w{todo.wave.number}.b{todo.number}",
-        plans=tuple(plan.host(name) for name in names),
-        hosts=hosts,
-        token=token,
-        installation=crew.ledger.store.installation(),
-        packages_dir=str(crew.packages.folder),
-    )
-    crew.kit.write(plan, tuple(drift.hosts.values()), {p.host: batch.patch_job(p) for p in plan.hosts})
-    return batch
+def _write_kit(working: Working, change: ChangeRequest, plan: PatchPlan) -> None:
+    """Write the rollback kit of the whole change, once a lap, before the first host of it is touched."""
+    store, lap = working.crew.ledger.store, f"l{change.lap}"
+    if lap in store.documents(change.id, "kit"):
+        return
+    hosts = working.frozen_hosts()
+    working.batch(change, [p.host for p in plan.hosts if p.host in hosts], hosts, name=f"{lap}.kit")
+    with store.begin() as writing:
+        writing.keep_document(change.id, "kit", lap, {"hosts": len(plan.hosts)})
 
 
-def _trip(working: Working, change: ChangeRequest, reason: str) -> ChangeRequest:
+def _trip(working: Working, change: ChangeRequest, reason: str) -> Conclusion:
     """The budget is spent: do with the hosts what was voted on."""
     scope = change.spec.rollout.on_trip
     working.note("budget-tripped", outcome=scope.value, data={"reason": reason})
     if scope is OnTrip.ALL:
-        return _roll_back(working, change, reason)
+        return _roll_back(change, reason)
     if scope is OnTrip.FAILED:
         back = HostStatus.RESTORED
         return_hosts(working, [r for r in working.runs() if r.failed and r.touched and r.status is not back])
     return _stop(working, change, reason)
 
 
-def _roll_back(working: Working, change: ChangeRequest, reason: str) -> ChangeRequest:
+def _roll_back(change: ChangeRequest, reason: str) -> Conclusion:
     rolling = replace(change, wanted=Wanted.NOTHING, issues=(*change.issues, reason))
-    working.record(rolling, ChangeEvent.ROLLBACK_STARTED, data={"reason": reason})
-    return put_everything_back(working.change_id, working.crew)
+    return Conclusion(change=rolling, event=ChangeEvent.ROLLBACK_STARTED, data={"reason": reason})
 
 
-def _stop(working: Working, change: ChangeRequest, reason: str) -> ChangeRequest:
+def _stop(working: Working, change: ChangeRequest, reason: str) -> Conclusion:
     let_go(working, change)
     if not any(run.touched for run in working.runs()):
-        return working.record(change, ChangeEvent.CANCELLED, data={"reason": reason}, free=True)
+        return Conclusion(change=change, event=ChangeEvent.CANCELLED, data={"reason": reason}, free=True)
     failed = replace(change, issues=(*change.issues, reason))
-    return working.record(failed, ChangeEvent.FAILED, data={"reason": reason} | working.tally(), free=True)
+    return _ended(working, failed, ChangeEvent.FAILED, {"reason": reason})
 
 
-def _finish(working: Working, change: ChangeRequest) -> ChangeRequest:
+def _finish(working: Working, change: ChangeRequest) -> Conclusion:
     """All hosts are settled: give back what was held, and say how it went."""
     let_go(working, change)
     runs = working.runs()
@@ -212,12 +196,12 @@ def _finish(working: Working, change: ChangeRequest) -> ChangeRequest:
     if not score(runs).done:
         reason = "no host was patched"
         failed = replace(change, issues=(*change.issues, *issues, reason))
-        return working.record(failed, ChangeEvent.FAILED, data={"reason": reason} | working.tally(), free=True)
+        return _ended(working, failed, ChangeEvent.FAILED, {"reason": reason})
     succeeded = replace(change, issues=(*change.issues, *issues))
-    return working.record(succeeded, ChangeEvent.SUCCEEDED, data={"issues": plain(issues)} | working.tally(), free=True)
+    return _ended(working, succeeded, ChangeEvent.SUCCEEDED, {"issues": plain(issues)})
 
 
-def put_everything_back(change_id: str, crew: Crew) -> ChangeRequest:
+def put_everything_back(change_id: str, crew: Crew) -> Conclusion:
     """Restore every touched host, newest first. ROLLED_BACK means that none is left changed; otherwise FAILED."""
     working = Working(crew=crew, change_id=change_id)
     change = working.change()
@@ -231,10 +215,12 @@ def put_everything_back(change_id: str, crew: Crew) -> ChangeRequest:
     change = working.change()
     if stuck:
         failed = replace(change, issues=(*change.issues, *stuck))
-        return working.record(
-            failed, ChangeEvent.FAILED, data={"not_restored": plain(stuck)} | working.tally(), free=True
-        )
-    return working.record(change, ChangeEvent.ROLLED_BACK, data=working.tally(), free=True)
+        return _ended(working, failed, ChangeEvent.FAILED, {"not_restored": plain(stuck)})
+    return _ended(working, change, ChangeEvent.ROLLED_BACK, {})
+
+
+def _ended(working: Working, change: ChangeRequest, event: ChangeEvent, data: Mapping[str, Plain]) -> Conclusion:
+    return Conclusion(change=change, event=event, data={**data, **working.tally()}, free=True)
 
 
 def let_go(working: Working, change: ChangeRequest) -> None:

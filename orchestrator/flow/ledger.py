@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from orchestrator.domain.audit import SITE, Fact
 from orchestrator.domain.canonical import Plain
-from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.change import CARRIED, ChangeRequest
 from orchestrator.domain.identity import Actor
 from orchestrator.domain.lifecycle import ChangeEvent, advance
-from orchestrator.ports import Clock, Store, Writing
+from orchestrator.ports import Clock, Store, WorkQueue, Writing
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The store and the clock that stamps what goes into it."""
+    """The store, the clock that stamps what goes into it, and where work for machines is put in line."""
 
     store: Store
     clock: Clock
+    queue: WorkQueue | None = None
 
     def record(
         self,
@@ -28,16 +30,23 @@ class Ledger:
         actor: Actor,
         data: Mapping[str, Plain] | None = None,
         also: Callable[[Writing], None] | None = None,
+        writing: Writing | None = None,
     ) -> ChangeRequest:
         """Move the change and return it as it now stands.
 
-        The change, its audit event, the outbox row and whatever ``also`` writes are one transaction.
+        The change, its audit event, the outbox row, the machine work that follows and whatever ``also`` writes are one
+        transaction: the one that is given, or one of its own.
         """
         move = advance(change, event, at=self.clock.now(), actor=actor, data=data)
-        with self.store.begin() as writing:
-            writing.move(move)
+        queue = self.queue if move.after.state in CARRIED and change.state not in CARRIED else None
+        if queue is not None:
+            queue.ready()
+        with nullcontext(writing) if writing is not None else self.store.begin() as here:
+            here.move(move)
             if also is not None:
-                also(writing)
+                also(here)
+            if queue is not None:
+                queue.enqueue(move.after, here)
         return move.after
 
     def fact(

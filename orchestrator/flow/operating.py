@@ -14,6 +14,7 @@ from orchestrator.flow.crew import Crew
 from orchestrator.flow.drifting import look_for_drift
 from orchestrator.flow.execution import let_go
 from orchestrator.flow.ledger import Ledger
+from orchestrator.flow.sharding import lease_all
 
 
 def pause(change_id: str, reason: str, actor: Actor, ledger: Ledger) -> ChangeRequest:
@@ -30,7 +31,11 @@ def resume(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
         if drift.void:
             change = replace(change, drifted="; ".join(drift.void))
     again = replace(change, lap=change.lap + 1, wanted=Wanted.NOTHING)
-    return crew.ledger.record(again, ChangeEvent.RESUMED, actor=actor)
+    plan = crew.ledger.store.plan(change.digest)
+    # In a long pause the leases have run out, and others may have come.
+    return crew.ledger.record(
+        again, ChangeEvent.RESUMED, actor=actor, also=lambda writing: lease_all(plan, change_id, crew, writing)
+    )
 
 
 def cancel(change_id: str, reason: str, actor: Actor, crew: Crew, *, roll_back: bool) -> ChangeRequest:

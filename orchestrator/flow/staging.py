@@ -17,6 +17,7 @@ from orchestrator.domain.lock import LockItem, Platform, lock_of
 from orchestrator.domain.plan import HostPlan, PlannedItem
 from orchestrator.errors import NotFound, OrchestratorError, Refused
 from orchestrator.flow import reports
+from orchestrator.flow.concluding import Conclusion
 from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Batch, Crew, Stopped
 from orchestrator.flow.phases import explain, outcome_of
 from orchestrator.flow.planning import Proof, looking_job, make_plan, providers_of, run_look, scan
@@ -39,7 +40,7 @@ def begin(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     return crew.ledger.record(change, ChangeEvent.STAGING_STARTED, actor=actor)
 
 
-def prove(change_id: str, crew: Crew) -> ChangeRequest:
+def prove(change_id: str, crew: Crew) -> Conclusion:
     """Carry staging to its end, and go on where it was when the carrier died: every job keeps its id.
 
     Ends STAGED, CANCELLED where somebody asked for an end, or back at REQUESTED with the reason in the trail.
@@ -57,18 +58,17 @@ def prove(change_id: str, crew: Crew) -> ChangeRequest:
             raise Refused("the content (playbooks, roles, variables) was changed while staging. Stage again.")
     except OrchestratorError as error:
         stopped = isinstance(error, Stopped)
-        return crew.ledger.record(
-            crew.ledger.store.change(change_id) if stopped else change,
-            ChangeEvent.CANCELLED if stopped else ChangeEvent.STAGING_FAILED,
-            actor=ORCHESTRATOR,
+        return Conclusion(
+            change=crew.ledger.store.change(change_id) if stopped else change,
+            event=ChangeEvent.CANCELLED if stopped else ChangeEvent.STAGING_FAILED,
             data={"reason": str(error)},
-            also=lambda writing: writing.free(change_id),
+            free=True,
         )
-    staged = replace(change, plan_digest=plan.digest, staged_at=crew.now())
-    return crew.ledger.record(
-        staged,
-        ChangeEvent.STAGED,
-        actor=ORCHESTRATOR,
+    with crew.ledger.store.begin() as writing:
+        writing.keep_plan(plan, predictions)  # Under its digest: nobody knows of it before the change names it.
+    return Conclusion(
+        change=replace(change, plan_digest=plan.digest, staged_at=crew.now()),
+        event=ChangeEvent.STAGED,
         data={
             "digest": plan.digest,
             "content": content.digest,
@@ -76,7 +76,6 @@ def prove(change_id: str, crew: Crew) -> ChangeRequest:
             "not_included": {n.host: n.reason for n in plan.not_included},
             "items": sum(len(lock.items) for lock in plan.lock.platforms),
         },
-        also=lambda writing: writing.keep_plan(plan, predictions),
     )
 
 

@@ -17,8 +17,7 @@ from orchestrator.domain.identity import Actor, People, Person
 from orchestrator.domain.inventory import Connection, Environment, Host
 from orchestrator.domain.rollback import RollbackClass, Statefulness
 from orchestrator.domain.run import HostRun, HostStatus
-from orchestrator.engine import carrier
-from orchestrator.flow import approving, closing, execution, intake, operating, scheduling, staging
+from orchestrator.flow import approving, carrying, closing, execution, intake, operating, scheduling, staging
 from orchestrator.flow.acting import Caller, Desk
 from orchestrator.flow.approving import Answer
 from orchestrator.flow.crew import Crew
@@ -159,7 +158,7 @@ class FakeSite:
 
     def carry(self) -> ChangeRequest:
         """Do the machine work that is to be done."""
-        return carrier.carry(self.id, self.crew)
+        return carrying.carry(self.id, self.crew)
 
     # Several of these at once.
 

@@ -49,6 +49,16 @@ def open_database(url: str) -> Database:
     return database
 
 
+def open_for_engine(url: str, *, size: int = 20) -> sa.Engine:
+    """Open the database once more, for the durable engine: its transactions begin with a write or only read."""
+    if sa.make_url(url).get_backend_name() == "sqlite":
+        engine = sa.create_engine(url, pool_size=size, max_overflow=0)
+        sa.event.listen(engine, "connect", _prepare_sqlite_for_engine)
+        return engine
+    options = {"options": f"-c idle_in_transaction_session_timeout={PATIENCE_MS}", "connect_timeout": 10}
+    return sa.create_engine(url, pool_size=size, max_overflow=0, pool_pre_ping=True, connect_args=options)
+
+
 def upgrade(url: str) -> None:
     """Bring the tables to the version that this program needs; harmless where they are."""
     if _version(url) == _newest():
@@ -92,6 +102,12 @@ def _open_sqlite(url: str) -> Database:
 
 def _prepare_sqlite(raw: SqliteConnection, _record: object) -> None:
     raw.isolation_level = None  # Python's own BEGIN comes before the first write only: reads would stand outside.
+    for pragma in PRAGMAS:
+        raw.execute(f"PRAGMA {pragma}")
+
+
+def _prepare_sqlite_for_engine(raw: SqliteConnection, _record: object) -> None:
+    raw.isolation_level = "IMMEDIATE"
     for pragma in PRAGMAS:
         raw.execute(f"PRAGMA {pragma}")
 

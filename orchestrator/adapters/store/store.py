@@ -38,6 +38,12 @@ class SqlStore:
         with self._db.writer.begin() as connection:
             yield SqlWriting(connection)
 
+    def joined(self, transaction: object) -> SqlWriting:
+        """Write on a connection that somebody else has opened on this database, and will commit."""
+        if not isinstance(transaction, sa.Connection):
+            raise TypeError(f"{type(transaction).__name__} is no connection of SQLAlchemy")
+        return SqlWriting(transaction)
+
     def installation(self) -> str:
         """Return the id of this installation, drawn when it is first asked for."""
         ours = sa.select(t.setting.c.value).where(t.setting.c.name == "installation")

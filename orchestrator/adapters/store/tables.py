@@ -143,3 +143,13 @@ checkpoint = sa.Table(
     sa.Column("document", sa.LargeBinary, nullable=False),
     sa.Column("signature", sa.LargeBinary, nullable=False),
 )
+
+worker = sa.Table(
+    "worker",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("node", sa.String(128), nullable=False),
+    sa.Column("zones", sa.Text, nullable=False),
+    sa.Column("started_at", sa.String(40), nullable=False),
+    sa.Column("beat", sa.Float, nullable=False),
+)

@@ -30,6 +30,11 @@ class SqlWriting:
     def __init__(self, connection: sa.Connection) -> None:
         self._db = connection
 
+    @property
+    def transaction(self) -> sa.Connection:
+        """Return the connection, whose transaction this is."""
+        return self._db
+
     def open(self, change: ChangeRequest, fact: Fact) -> None:
         """Write a new change."""
         try:

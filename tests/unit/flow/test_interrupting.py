@@ -12,9 +12,9 @@ from orchestrator.domain.change import ChangeState
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.rollout import Amount, RolloutPolicy
-from orchestrator.engine.carrier import carry
 from orchestrator.errors import Refused
 from orchestrator.flow import closing, staging
+from orchestrator.flow.carrying import carry
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import NEW, OLD, SLOT, spec
 

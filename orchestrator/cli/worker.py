@@ -1,0 +1,66 @@
+"""orchestrator worker and serve: carry what is in line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.context import site_of
+from orchestrator.cli.output import say
+from orchestrator.engine.worker import LEASE, Manner
+from orchestrator.flow.due import start_due
+from orchestrator.wiring import Site
+
+Zones = Annotated[
+    list[str] | None,
+    typer.Option("--zone", metavar="NAME", help="Work on the hosts of this zone only; may be given more than once."),
+]
+Lease = Annotated[float, typer.Option("--lease", help="Seconds of silence after which a worker is taken for dead.")]
+_LEASE = LEASE.total_seconds()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands, which have no noun."""
+    app.command("worker")(worker)
+    app.command("serve")(serve)
+
+
+def worker(
+    context: typer.Context,
+    zone: Zones = None,
+    until_idle: Annotated[
+        float | None, typer.Option("--until-idle", metavar="SECONDS", help="End after so long without work.")
+    ] = None,
+    lease: Lease = _LEASE,
+) -> None:
+    """Carry what is in line, until it is ended. What it leaves is found again by the next one."""
+    manner = Manner(zones=tuple(zone or ()), until_idle=until_idle, lease=timedelta(seconds=lease))
+    _work(site_of(context), manner, lambda: None)
+
+
+def serve(context: typer.Context, lease: Lease = _LEASE) -> None:
+    """Work for the site: start each scheduled change when its window opens, and carry what is in line."""
+    site = site_of(context)
+    _work(site, Manner(lease=timedelta(seconds=lease)), lambda: _nothing(start_due(site.crew, site.desk)))
+
+
+def _work(site: Site, manner: Manner, tick: Callable[[], None]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    with site.worker(manner) as one:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: one.stop())
+        say(f"Working for {site.settings.name}: {', '.join(manner.zones) or 'every zone'}. End it with Ctrl-C.")
+        one.run(tick)
+    # Threads that wait for supervised runs are not waited for: the runs go on, and are found again.
+    logging.shutdown()
+    os._exit(0)
+
+
+def _nothing(_: object) -> None:
+    return None

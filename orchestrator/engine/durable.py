@@ -1,0 +1,276 @@
+"""Changes as durable workflows, on DBOS: the engine carries, and decides nothing.
+
+A workflow takes turns (``flow.carrying``): each turn is a step, the move that follows is a transaction of ours that
+holds the step's completion as well, and the shards of a batch are workflows of their own on the queue of their zone.
+The journal is the truth: with the engine's tables gone, ``sweep`` finds every open change again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, SQLAlchemyDatasource
+from sqlalchemy.exc import DBAPIError
+
+from orchestrator.domain.canonical import Plain
+from orchestrator.domain.change import CARRIED, ChangeRequest
+from orchestrator.domain.lifecycle import ChangeEvent
+from orchestrator.errors import OrchestratorError, StaleChange
+from orchestrator.flow.carrying import take_turn
+from orchestrator.flow.concluding import Conclusion, conclude
+from orchestrator.flow.crew import Crew
+from orchestrator.flow.ledger import Ledger
+from orchestrator.flow.sharding import Shard, work_on
+from orchestrator.flow.sticking import is_stuck, stick
+from orchestrator.ports import Codec, Writing
+
+#: The shape of the workflows. Raise it exactly when a sequence of steps changes, never for a release.
+SHAPE = "1"
+
+#: Where changes stand in line; the hosts of a zone have a line of their own.
+CHANGES = "changes"
+#: Where the newest attempt at carrying a change is written down.
+_KIND, _NAME = "carrying", "attempt"
+_UNFINISHED = ["ENQUEUED", "PENDING", "DELAYED"]
+#: Seconds between two looks at what stands in line, and between two attempts to reach a database that is away.
+POLL, PATIENCE = 0.2, 1.0
+
+log = logging.getLogger(__name__)
+
+#: Holds a change for those who carry it, against those who work on it by hand.
+Sharing = Callable[[str], AbstractContextManager[None]]
+
+
+def line_of(zone: str) -> str:
+    """Return the name of a zone's queue."""
+    return f"zone.{zone or 'default'}"
+
+
+class DurableQueue:
+    """Implements ``ports.WorkQueue``: what is enqueued becomes visible with the transaction that causes it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        # The default would be pickle: whoever can write to the database could run code here.
+        self._client = DBOSClient(
+            system_database_engine=engine, serializer=DBOSPortableJSONSerializer(), application_name=NAME, lazy=True
+        )
+
+    def enqueue(self, change: ChangeRequest, writing: Writing) -> None:
+        """Put a change in line, as its newest attempt: earlier ones take no further turn."""
+        assert isinstance(writing.transaction, sa.Connection)
+        attempt = f"{change.id}~{uuid.uuid4().hex[:12]}"
+        writing.keep_document(change.id, _KIND, _NAME, {"id": attempt})
+        self._client.enqueue_in_transaction(
+            writing.transaction,
+            {
+                "workflow_name": "carry",
+                "queue_name": CHANGES,
+                "workflow_id": attempt,
+                "workflow_id_reuse_policy": "reject",
+                "app_version": SHAPE,
+            },
+            change.id,
+        )
+
+
+NAME = "patch-orchestrator"
+
+
+def prepare(url: str) -> None:
+    """Make the engine's tables, or bring them to the version that it needs."""
+    DBOS.migrate(url)
+
+
+class Durable:
+    """The engine in this process. One process has one; ``launch`` makes it work."""
+
+    def __init__(
+        self, *, crew: Crew, engine: sa.Engine, executor: str, codec: Codec, sharing: Sharing, at_once: int = 4
+    ) -> None:
+        self._crew, self._codec, self._sharing, self._at_once = crew, codec, sharing, at_once
+        self._executor = executor
+        # The engine is ours; the address only says of which kind it is.
+        url = "sqlite:///engine" if engine.dialect.name == "sqlite" else "postgresql://engine"
+        serializer = DBOSPortableJSONSerializer()
+        config: DBOSConfig = {
+            "name": NAME,
+            "system_database_url": url,
+            "system_database_engine": engine,
+            "application_version": SHAPE,
+            "executor_id": executor,
+            "serializer": serializer,
+            "log_level": "WARNING",
+        }
+        DBOS(config=config)
+        self._source = SQLAlchemyDatasource.create(url, engine=engine, serializer=serializer)
+        self._define()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The door to the database, with the line in which work stands."""
+        return self._crew.ledger
+
+    def launch(self, zones: Sequence[str]) -> None:
+        """Begin to take work: that of the named zones only, or where none is named, changes and every zone."""
+        if zones:
+            DBOS.listen_queues([line_of(zone) for zone in zones])
+        DBOS.launch()
+        DBOS.register_queue(CHANGES, polling_interval_sec=POLL)
+        for zone in zones or [""]:
+            self._register(zone)
+
+    def sweep(self) -> int:
+        """Put every open change in line that nobody has in hand; return how many there were."""
+        found = 0
+        for change in self.ledger.store.changes(CARRIED):
+            if is_stuck(change.id, self.ledger) or self.unfinished(change.id):
+                continue
+            why = self._failure(change.id)
+            log.warning("%s is %s, and nobody has it in hand; %s", change.id, change.state, why or "put in line again")
+            queue = self.ledger.queue
+            assert queue is not None
+            queue.ready()
+            with self.ledger.store.begin() as writing:
+                if why:
+                    # Again and again would be worse: somebody has to look.
+                    stick(change.id, why, self.ledger, writing)
+                else:
+                    queue.enqueue(change, writing)
+            found += 1
+        return found
+
+    def _failure(self, change_id: str) -> str:
+        """Return why the newest attempt ended in an error, or an empty text."""
+        attempt = self._newest(change_id)
+        found = DBOS.list_workflows(workflow_ids=[attempt], load_input=False) if attempt else []
+        if not found or found[0].status in ("SUCCESS", "CANCELLED"):
+            return ""
+        return f"unexpected: the engine ended it as {found[0].status}: {found[0].error}"
+
+    def _newest(self, change_id: str) -> str:
+        newest = self.ledger.store.documents(change_id, _KIND).get(_NAME)
+        return str(newest.get("id", "")) if isinstance(newest, dict) else ""
+
+    def unfinished(self, change_id: str = "") -> list[str]:
+        """Return the workflows that have not ended, of one change or of all."""
+        prefix = f"{change_id}~" if change_id else None
+        found = DBOS.list_workflows(status=_UNFINISHED, workflow_id_prefix=prefix, load_input=False, load_output=False)
+        return [one.workflow_id for one in found]
+
+    def take_over(self, alive: Callable[[], set[str]]) -> int:
+        """Take over the work of workers that are not alive any more; return how much it was.
+
+        What is pending is read before who lives: a worker that starts in between is not taken for dead.
+        """
+        pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        owners = {one.executor_id for one in pending if one.executor_id}
+        dead = sorted(owners - alive() - {self._executor})
+        # The one private function that is used: it changes a row only while it is pending and owned by a dead worker.
+        return len(DBOS._recover_pending_workflows(dead)) if dead else 0
+
+    def _register(self, zone: str) -> None:
+        DBOS.register_queue(line_of(zone), worker_concurrency=self._at_once, polling_interval_sec=POLL)
+
+    def _define(self) -> None:
+        """Register the workflows. Their names and steps are the contract with what is in the database."""
+        crew, codec, store = self._crew, self._codec, self._crew.ledger.store
+
+        @DBOS.step(name="turn")
+        def turn(change_id: str) -> dict[str, Plain]:
+            attempt = DBOS.workflow_id
+            return self._patiently(change_id, lambda: self._told(change_id, attempt))
+
+        @self._source.transaction(name="conclude")
+        def move(told: dict[str, Plain]) -> str:
+            writing = store.joined(self._source.sql_session().connection())
+            data = told["data"]
+            conclusion = Conclusion(
+                change=codec.decode(ChangeRequest, str(told["change"])),
+                event=ChangeEvent(str(told["event"])),
+                data=data if isinstance(data, dict) else {},
+                free=bool(told["free"]),
+            )
+            try:
+                return conclude(conclusion, crew.ledger, writing).state.value
+            except StaleChange:
+                return ""  # A person has asked for something meanwhile: the next turn sees it.
+
+        @self._source.transaction(name="stick")
+        def give_up(change_id: str, why: str) -> None:
+            stick(change_id, why, crew.ledger, store.joined(self._source.sql_session().connection()))
+
+        @DBOS.step(name="work")
+        def work(text: str) -> str:
+            shard = codec.decode(Shard, text)
+
+            def act() -> dict[str, Plain]:
+                work_on(shard, crew)
+                return {}
+
+            return str(self._patiently(shard.change, act).get("why", ""))
+
+        @DBOS.workflow(name="shard")
+        def carry_shard(text: str) -> str:
+            return work(text)
+
+        @DBOS.workflow(name="carry")
+        def carry(change_id: str) -> None:
+            number = 0
+            while (follows := turn(change_id))["kind"] != "over":
+                number += 1
+                if follows["kind"] == "conclusion":
+                    move(follows)
+                    continue
+                why = str(follows.get("why", ""))
+                shards = follows.get("shards")
+                handles = []
+                for shard in shards if isinstance(shards, list) else ():
+                    assert isinstance(shard, dict)
+                    with SetWorkflowID(f"{DBOS.workflow_id}.{number}.{shard['name']}"):
+                        handles.append(DBOS.enqueue_workflow(str(shard["line"]), carry_shard, str(shard["text"])))
+                reasons = [reason for handle in handles if (reason := handle.get_result())]
+                if why or reasons:
+                    give_up(change_id, why or "; ".join(reasons))
+                    return
+
+    def _told(self, change_id: str, attempt: str | None) -> dict[str, Plain]:
+        """Take a turn, and return what follows as the engine keeps it; nothing, where a newer attempt has begun."""
+        if self._newest(change_id) != attempt:
+            return {"kind": "over"}
+        follows = take_turn(change_id, self._crew)
+        if follows is None:
+            return {"kind": "over"}
+        if isinstance(follows, Conclusion):
+            return {
+                "kind": "conclusion",
+                "change": self._codec.encode(follows.change),
+                "event": follows.event.value,
+                "data": {**follows.data},
+                "free": follows.free,
+            }
+        for zone in {shard.zone for shard in follows}:
+            self._register(zone)
+        told: list[Plain] = [
+            {"name": shard.name, "line": line_of(shard.zone), "text": self._codec.encode(shard)} for shard in follows
+        ]
+        return {"kind": "shards", "shards": told}
+
+    def _patiently(self, change_id: str, act: Callable[[], dict[str, Plain]]) -> dict[str, Plain]:
+        """Act, again and again while the database is away: what was begun on hosts goes on and is entered later."""
+        while True:
+            try:
+                with self._sharing(change_id):
+                    return act()
+            except DBAPIError as error:
+                log.warning("%s waits for the database: %s", change_id, error.orig)
+                time.sleep(PATIENCE)
+            except OrchestratorError as error:
+                return {"kind": "stuck", "why": str(error)}
+            except Exception as error:
+                log.exception("%s cannot be carried on", change_id)
+                return {"kind": "stuck", "why": f"unexpected: {type(error).__name__}: {error}"}

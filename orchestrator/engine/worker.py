@@ -1,0 +1,155 @@
+"""The worker: one process that takes work from the engine's lines, and proves that it lives while it does."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from orchestrator.engine.durable import SHAPE, Durable
+from orchestrator.errors import Refused
+from orchestrator.ports import Clock, Workers
+
+#: A worker that was silent for this long is dead: longer than a database takes to fail over.
+LEASE = timedelta(seconds=30)
+#: The exit code of a worker that may act no more: its service manager starts it again.
+FENCED = 75
+#: Seconds between two looks at what nobody has in hand.
+SWEEP = 2.0
+#: The only executor of a database that has one worker: what it left, it finds again.
+SINGLE = "single"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a worker works: for which zones (none named: for all), and until when."""
+
+    zones: tuple[str, ...] = ()
+    until_idle: float | None = None
+    lease: timedelta = LEASE
+
+
+def new_name() -> str:
+    """Return the name of a worker: machine, process, something that never comes again, and the shape it carries."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}:{SHAPE}"
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Hold the lock of a database that has one worker. Raises Refused where there is one already."""
+    lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(
+                "another worker works for this site already. With SQLite there is one; more take a PostgreSQL "
+                "database: [database] url in orchestrator.toml."
+            ) from None
+        yield
+
+
+def is_held(lock: Path) -> bool:
+    """Tell whether a worker holds the lock."""
+    if not lock.exists():
+        return False
+    with lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+class Sign:
+    """The worker's sign of life. Losing it ends the process at once: whoever took over must not meet us."""
+
+    def __init__(self, workers: Workers, name: str, lease: timedelta) -> None:
+        self._workers, self._name, self._lease = workers, name, lease
+        self._proved = time.monotonic()
+
+    def begin(self, zones: Sequence[str], at: datetime) -> None:
+        """Enter the worker, before it takes any work, and prove from now on that it lives."""
+        self._workers.enter(self._name, node=socket.gethostname(), zones=zones, at=at)
+        self._proved = time.monotonic()
+        for act in (self._beat, self._watch):
+            threading.Thread(target=act, name=act.__name__, daemon=True).start()
+
+    def _beat(self) -> None:
+        while True:
+            asked = time.monotonic()
+            try:
+                if not self._workers.beat(self._name):
+                    _end("another worker has taken this one for dead")
+                self._proved = asked
+            except DBAPIError as error:
+                log.warning("no sign of life could be given: %s", error.orig)
+            time.sleep(self._lease.total_seconds() / 6)
+
+    def _watch(self) -> None:
+        """End by this machine's own clock: a database that cannot be reached cannot tell us that we are dead."""
+        while time.monotonic() - self._proved < self._lease.total_seconds() * 0.8:
+            time.sleep(0.1)
+        _end("its lease could not be renewed in time")
+
+
+def _end(why: str) -> None:
+    log.error("this worker ends at once: %s. What it began goes on under its supervisors.", why)
+    logging.shutdown()
+    os._exit(FENCED)
+
+
+class Worker:
+    """Carries what is in line, takes over from the dead, and finds what nobody has in hand."""
+
+    def __init__(self, durable: Durable, workers: Workers, name: str, manner: Manner, clock: Clock) -> None:
+        self._durable, self._workers, self._name = durable, workers, name
+        self._manner, self._clock = manner, clock
+        self._ends = threading.Event()
+
+    def stop(self) -> None:
+        """Take no more work; what is begun goes on under its supervisors, and is found again."""
+        self._ends.set()
+
+    def run(self, tick: Callable[[], None] = lambda: None) -> None:
+        """Work until somebody stops it, or until there was nothing to do for as long as was asked for."""
+        Sign(self._workers, self._name, self._manner.lease).begin(self._manner.zones, self._clock.now())
+        self._durable.launch(self._manner.zones)
+        log.info("worker %s works for %s", self._name, ", ".join(self._manner.zones) or "every zone")
+        idle_since = time.monotonic()
+        while not self._ends.is_set():
+            try:
+                tick()
+                if self._look() or self._durable.unfinished():
+                    idle_since = time.monotonic()
+            except DBAPIError as error:
+                log.warning("the database is away: %s", error.orig)
+                idle_since = time.monotonic()
+            limit = self._manner.until_idle
+            if limit is not None and time.monotonic() - idle_since >= limit:
+                break
+            self._ends.wait(SWEEP if limit is None else min(SWEEP, max(0.2, limit / 2)))
+        self._workers.leave(self._name)
+
+    def _look(self) -> int:
+        for dead in self._workers.fence(self._manner.lease):
+            log.warning("worker %s was silent for too long, and is taken for dead", dead)
+        found = self._durable.take_over(lambda: {worker.id for worker in self._workers.seen()})
+        return found + (self._durable.sweep() if self._sweeps() else 0)
+
+    def _sweeps(self) -> bool:
+        """Tell whether it is this worker that looks for work nobody has in hand: the oldest that carries changes."""
+        return next((w.id for w in self._workers.seen() if not w.zones), "") == self._name

@@ -1,0 +1,45 @@
+"""Carry a change: turn by turn, until it ends, pauses or needs a person.
+
+A turn does what has to be done before the next decision, and says what follows: a move of the change, or shards of
+hosts to be worked on. Whoever carries (``engine/``) does that, and asks again. Every turn may be taken again after a
+crash: the journal says what was done.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from orchestrator.domain.change import ChangeRequest, ChangeState
+from orchestrator.errors import StaleChange
+from orchestrator.flow import execution, staging
+from orchestrator.flow.concluding import Conclusion, conclude
+from orchestrator.flow.crew import Crew
+from orchestrator.flow.sharding import Shard, work_on
+
+#: What follows a turn: a move, shards that may be worked on side by side, or nothing more for machines to do.
+Turn = Conclusion | tuple[Shard, ...] | None
+
+
+def take_turn(change_id: str, crew: Crew) -> Turn:
+    """Do what the change's state asks for up to the next decision, and return what follows."""
+    state = crew.ledger.store.change(change_id).state
+    if state is ChangeState.STAGING:
+        return staging.prove(change_id, crew)
+    if state is ChangeState.RUNNING:
+        return execution.advance(change_id, crew)
+    if state is ChangeState.ROLLING_BACK:
+        return execution.put_everything_back(change_id, crew)
+    return None
+
+
+def carry(change_id: str, crew: Crew) -> ChangeRequest:
+    """Carry a change in this thread, shard after shard."""
+    while (turn := take_turn(change_id, crew)) is not None:
+        if isinstance(turn, Conclusion):
+            # A person may have asked for something meanwhile. Everything is in the journal: look again, and go on.
+            with suppress(StaleChange):
+                conclude(turn, crew.ledger)
+        else:
+            for shard in turn:
+                work_on(shard, crew)
+    return crew.ledger.store.change(change_id)
