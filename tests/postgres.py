@@ -34,10 +34,10 @@ class Server:
         """Return the SQLAlchemy URL of a database."""
         return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
 
-    def new_database(self) -> str:
-        """Make a database and return its name."""
+    def new_database(self, like: str = "") -> str:
+        """Make a database, empty or a copy of another, and return its name."""
         name = f"test{next(self.numbers)}"
-        self._say(f"CREATE DATABASE {name}", "postgres")
+        self._say(f"CREATE DATABASE {name}" + (f" TEMPLATE {like}" if like else ""), "postgres")
         return name
 
     def empty(self, database: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.domain.change import CARRIED
-from orchestrator.engine.worker import LEASE, is_held
+from orchestrator.engine.worker import LEASE, has_died_here, is_held
 from orchestrator.errors import Refused
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.sticking import is_stuck
@@ -104,10 +103,7 @@ class Carriers:
 
 def lives(worker: WorkerSeen) -> bool:
     """Tell whether a worker lives: here its process is looked for, elsewhere its last sign of life counts."""
-    node, process, *_ = worker.id.split(":")
-    if node == socket.gethostname() and process.isdigit():
-        return Path(f"/proc/{process}").exists()
-    return worker.silent_for < LEASE
+    return not has_died_here(worker) and worker.silent_for < LEASE
 
 
 def _take(handle: IO[str], kind: int) -> bool:

@@ -19,14 +19,12 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestrator.engine.durable import SHAPE, Durable
 from orchestrator.errors import Refused
-from orchestrator.ports import Clock, Workers
+from orchestrator.ports import Clock, Workers, WorkerSeen
 
 #: A worker that was silent for this long is dead: longer than a database takes to fail over.
 LEASE = timedelta(seconds=30)
 #: The exit code of a worker that may act no more: its service manager starts it again.
 FENCED = 75
-#: Seconds between two looks at what nobody has in hand.
-SWEEP = 2.0
 #: The only executor of a database that has one worker: what it left, it finds again.
 SINGLE = "single"
 
@@ -35,16 +33,28 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
-    """How a worker works: for which zones (none named: for all), and until when."""
+    """How a worker works: for which zones (none named: for all), until when, and with which pause between looks."""
 
     zones: tuple[str, ...] = ()
     until_idle: float | None = None
     lease: timedelta = LEASE
+    pause: float = 2.0
+
+
+def this_node() -> str:
+    """Return what a process id means something within: this machine, or this container on it."""
+    return f"{socket.gethostname()}-{os.stat('/proc/self/ns/pid').st_ino}"
 
 
 def new_name() -> str:
     """Return the name of a worker: machine, process, something that never comes again, and the shape it carries."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}:{SHAPE}"
+    return f"{this_node()}:{os.getpid()}:{uuid.uuid4().hex[:8]}:{SHAPE}"
+
+
+def has_died_here(worker: WorkerSeen) -> bool:
+    """Tell whether a worker was a process of this machine that is gone: nobody has to wait for its lease."""
+    process = worker.id.removeprefix(f"{worker.node}:").partition(":")[0]
+    return worker.node == this_node() and process.isdigit() and not Path(f"/proc/{process}").exists()
 
 
 @contextmanager
@@ -83,7 +93,7 @@ class Sign:
 
     def begin(self, zones: Sequence[str], at: datetime) -> None:
         """Enter the worker, before it takes any work, and prove from now on that it lives."""
-        self._workers.enter(self._name, node=socket.gethostname(), zones=zones, at=at)
+        self._workers.enter(self._name, node=this_node(), zones=zones, at=at)
         self._proved = time.monotonic()
         for act in (self._beat, self._watch):
             threading.Thread(target=act, name=act.__name__, daemon=True).start()
@@ -141,12 +151,15 @@ class Worker:
             limit = self._manner.until_idle
             if limit is not None and time.monotonic() - idle_since >= limit:
                 break
-            self._ends.wait(SWEEP if limit is None else min(SWEEP, max(0.2, limit / 2)))
+            self._ends.wait(self._manner.pause)
         self._workers.leave(self._name)
 
     def _look(self) -> int:
-        for dead in self._workers.fence(self._manner.lease):
-            log.warning("worker %s was silent for too long, and is taken for dead", dead)
+        gone = [worker.id for worker in self._workers.seen() if has_died_here(worker)]
+        for worker in gone:
+            self._workers.leave(worker)
+        for dead in [*gone, *self._workers.fence(self._manner.lease)]:
+            log.warning("worker %s is dead: its work is taken over", dead)
         found = self._durable.take_over(lambda: {worker.id for worker in self._workers.seen()})
         return found + (self._durable.sweep() if self._sweeps() else 0)
 

@@ -210,8 +210,8 @@ class Site:
         database.close()
 
     def carrier(self, change: str) -> int:
-        """Return the process that carries a change, 0 where there is none."""
-        found = _processes(str(self.folder), "change", "carry", change)
+        """Return the process that carries changes, and has this one in hand; 0 where there is none."""
+        found = _processes(str(self.folder), "worker") if self._wired.carriers.is_carried(change) else ()
         return found[0] if found else 0
 
     def supervisor(self, job: str) -> int:
@@ -256,7 +256,7 @@ class Site:
         at_work = (ChangeState.STAGING, ChangeState.RUNNING, ChangeState.ROLLING_BACK)
         if self.change(change).state not in at_work:
             return not self._wired.carriers.is_carried(change)
-        log = self.state / "carriers" / f"{change}.log"
+        log = self.state / "carriers" / "worker.log"
         assert "Traceback" not in (log.read_text() if log.exists() else ""), log.read_text()
         return False
 

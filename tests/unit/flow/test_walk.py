@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -159,13 +160,42 @@ def test_change_too_long_for_its_window_is_not_scheduled(site: FakeSite) -> None
     assert site.change.state is ChangeState.APPROVED
 
 
-def test_work_that_others_hold_is_refused_by_name(site: FakeSite) -> None:
-    site.started()
+def test_change_whose_hosts_another_one_holds_is_not_started_and_says_who(site: FakeSite) -> None:
+    site.scheduled()
     with site.store.begin() as writing:
+        writing.lease(["web3"], "CHG-0999", now=SLOT.start, hold=timedelta(hours=1))
+    with pytest.raises(Refused, match="web3 by CHG-0999"):
+        site.start()
+    assert site.change.state is ChangeState.SCHEDULED
+    assert site.tags[-1] == "scheduled"
+    assert site.runs == {}
+
+
+def test_two_changes_never_work_on_two_members_of_one_cluster(site: FakeSite) -> None:
+    site.inventory.change("web1", lambda host: replace(host, cluster="db"))
+    site.scheduled()
+    with site.store.begin() as writing:
+        writing.lease(["db7", "cluster:db"], "CHG-0999", now=SLOT.start, hold=timedelta(hours=1))
+    with pytest.raises(Refused, match="cluster:db by CHG-0999"):
+        site.start()
+    with site.store.begin() as writing:
+        writing.free("CHG-0999")
+    site.start()
+    assert "cluster:db" in [lease.host for lease in site.store.leases()]
+    assert site.carry().state is ChangeState.SUCCEEDED
+    assert site.store.leases() == []
+
+
+def test_paused_change_whose_hosts_were_taken_meanwhile_is_not_resumed(site: FakeSite) -> None:
+    site.started()
+    site.pause()
+    site.carry()
+    with site.store.begin() as writing:
+        writing.free(site.id)
         writing.lease(["web3"], "CHG-0999", now=site.clock.now(), hold=timedelta(hours=1))
     with pytest.raises(Refused, match="web3 by CHG-0999"):
-        site.carry()
-    assert set(site.versions.values()) == {OLD}
+        site.resume()
+    assert site.change.state is ChangeState.PAUSED
 
 
 def test_evidence_holds_what_the_trail_says(site: FakeSite) -> None:

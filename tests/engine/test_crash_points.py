@@ -1,0 +1,223 @@
+"""``kill -9`` at every write and every start of a run: whoever comes next goes on, and no host is worked on twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.store import open_database, upgrade
+from orchestrator.domain.audit import broken_at
+from orchestrator.domain.change import ChangeSpec, ChangeState
+from orchestrator.domain.rollout import Amount, OnTrip, RolloutPolicy
+from tests.engine.zygote import KILLED
+from tests.fakes.machines import Fault
+from tests.fakes.site import FakeSite
+from tests.fakes.values import NEW, OLD, spec
+from tests.fakes.world import load, save
+from tests.postgres import Server, running
+
+ROOT = Path(__file__).parents[2]
+#: Hosts of production.
+WEB = 2
+ONE_BY_ONE = spec(rollout=RolloutPolicy(wave=Amount(value=1)))
+NEVER = -1
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is carried: from a state, by an act, to where it has to end however often somebody is killed."""
+
+    name: str
+    begins: ChangeState
+    act: str
+    ends: ChangeState
+    version: str
+    begun: tuple[int, ...]
+    prepare: Callable[[FakeSite], object]
+
+
+def ready(site: FakeSite, of: ChangeSpec = ONE_BY_ONE) -> None:
+    site.scheduled(of)
+    site.clock.at = site.change.reserved.start
+
+
+def ready_to_fail(site: FakeSite, on_trip: OnTrip) -> None:
+    site.machines["web2"].suffers("patch.yml", Fault.FAILS_HALF_WAY)
+    ready(site, replace(ONE_BY_ONE, rollout=replace(ONE_BY_ONE.rollout, on_trip=on_trip)))
+
+
+SCENARIOS = (
+    Scenario("staging", ChangeState.REQUESTED, "stage_now", ChangeState.STAGED, OLD, (0, 0), lambda s: s.submit(ONE_BY_ONE)),
+    Scenario("run", ChangeState.SCHEDULED, "start", ChangeState.SUCCEEDED, NEW, (1, 1), ready),
+    Scenario(
+        "run that is put back", ChangeState.SCHEDULED, "start", ChangeState.ROLLED_BACK, OLD, (1, 1),
+        partial(ready_to_fail, on_trip=OnTrip.ALL),
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Callable[..., int]]:
+    """Give what starts a process that carries, and returns its exit code."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.engine.zygote"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+
+    def start(**asked: object) -> int:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    with process:
+        yield start
+        process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A scenario, ready to be played from its beginning as often as is wanted: on SQLite, or on PostgreSQL."""
+
+    scenario: Scenario
+    change: str
+    begun: Path
+    server: Server | None
+    template: str
+    zygote: Callable[..., int]
+
+    def play(self, folder: Path, kill_at: int) -> Ended:
+        """Play it with a kill at one moment, then to its end by somebody else."""
+        folder.mkdir()
+        shutil.copy(self.begun / "world", folder)
+        url = self._copy(folder)
+        first = self._carry(url, folder, kill_at)
+        passed = (folder / "passed").read_text().splitlines()
+        if kill_at != NEVER:
+            assert first == KILLED, f"nobody was killed at moment {kill_at}"
+            (folder / "passed").unlink()
+            first = self._carry(url, folder, NEVER)
+        assert first == 0
+        database = open_database(url)
+        site = FakeSite(database, folder, web=WEB)
+        load(site, folder / "world")
+        site.id = self.change
+        return Ended(site=site, passed=tuple(passed))
+
+    def _carry(self, url: str, folder: Path, kill_at: int) -> int:
+        told = self.scenario
+        return self.zygote(
+            url=url, folder=str(folder), kill_at=kill_at, change=self.change, web=WEB, act=told.act,
+            **{"from": told.begins.value},
+        )  # fmt: skip
+
+    def _copy(self, folder: Path) -> str:
+        if self.server is None:
+            shutil.copy(self.begun / "site.db", folder)
+            return f"sqlite:///{folder / 'site.db'}"
+        return self.server.url(self.server.new_database(like=self.template))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is left when it has ended, and the moments that were passed on the way."""
+
+    site: FakeSite
+    passed: tuple[str, ...]
+
+    def is_whole(self, scenario: Scenario) -> None:
+        """Check that it ended where it has to, with nothing done twice and nothing left out."""
+        site = self.site
+        assert site.change.state is scenario.ends, site.why()
+        assert broken_at(site.trail) == ""
+        assert [machine.begun("patch") for machine in site.production.values()] == list(scenario.begun)
+        assert {machine.version for machine in site.production.values()} == {scenario.version}
+        assert {machine.claim for machine in site.machines.values()} == {""}
+        assert all(run.status.is_settled for run in site.runs.values())
+        assert site.store.leases() == []
+        begun = [(step.host, step.job) for step in site.store.steps(site.id)]
+        assert len(begun) == len(set(begun))
+        assert all(step.finished_at for step in site.store.steps(site.id))
+
+
+def made(scenario: Scenario, folder: Path, server: Server | None, zygote: Callable[..., int]) -> Stage:
+    """Take a change to where the scenario begins, and keep that."""
+    folder.mkdir()
+    template = server.new_database() if server else ""
+    url = server.url(template) if server else f"sqlite:///{folder / 'site.db'}"
+    upgrade(url)
+    database = open_database(url)
+    site = FakeSite(database, folder, web=WEB)
+    scenario.prepare(site)
+    save(site, folder / "world")
+    database.close()
+    return Stage(scenario, site.id, folder, server, template, zygote)
+
+
+def place(moment: str) -> str:
+    """Return where in the code a moment is, whichever host or batch it is about."""
+    return moment.partition(" (")[0]
+
+
+@pytest.fixture(scope="session", params=SCENARIOS, ids=lambda scenario: scenario.name)
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    found: Scenario = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def stages(
+    scenario: Scenario, tmp_path_factory: pytest.TempPathFactory, server: Server, zygote: Callable[..., int]
+) -> dict[str, Stage]:
+    """Give the scenario on both databases."""
+    folder = tmp_path_factory.mktemp("stages")
+    return {
+        "SQLite": made(scenario, folder / "sqlite", None, zygote),
+        "PostgreSQL": made(scenario, folder / "postgres", server, zygote),
+    }
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("database", ["SQLite", "PostgreSQL"])
+def test_killed_anywhere_it_ends_as_it_would_have(
+    scenario: Scenario, stages: dict[str, Stage], database: str, tmp_path: Path
+) -> None:
+    stage = stages[database]
+    whole = stage.play(tmp_path / "whole", NEVER)
+    whole.is_whole(scenario)
+    PASSED.update(place(moment) for moment in whole.passed)
+    # Each place in the code once: where it is passed first, and on the other database where it is passed last.
+    numbered = [*enumerate(whole.passed)]
+    moments = {place(moment): number for number, moment in (reversed(numbered) if stage.server is None else numbered)}
+    for where, number in moments.items():
+        ended = stage.play(tmp_path / f"killed{number}", number)
+        try:
+            ended.is_whole(scenario)
+        except AssertionError as error:
+            raise AssertionError(f"killed {where} (moment {number}): {error}") from error
+
+
+PASSED: set[str] = set()

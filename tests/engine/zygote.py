@@ -1,0 +1,145 @@
+"""Processes that carry a change of a fake site and can be killed anywhere: forked here, where all is imported already.
+
+A line of JSON on stdin asks for one; the answer is a line with its exit code. ``kill -9`` is ``os._exit``: nothing is
+cleaned up, no transaction is ended, no thread is told.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.adapters.store import SqlStore, SqlWorkers, codec, open_database, open_for_engine
+from orchestrator.adapters.store.writing import SqlWriting
+from orchestrator.domain.canonical import Plain
+from orchestrator.domain.change import CARRIED, ChangeState
+from orchestrator.engine.durable import Durable
+from orchestrator.engine.queueing import LazyQueue
+from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
+from orchestrator.flow.ledger import Ledger
+from tests.fakes.site import FakeSite
+from tests.fakes.world import WatchedRunner, load
+
+KILLED = 9
+
+
+@dataclass
+class Passing:
+    """Counts the moments at which the process can be killed, and kills it at one of them."""
+
+    kill_at: int
+    file: Path
+    names: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, name: str) -> None:
+        with self.lock:
+            self.names.append(name)
+            with self.file.open("a") as file:
+                file.write(name + "\n")
+            if len(self.names) - 1 == self.kill_at:
+                os._exit(KILLED)
+
+
+class WatchedStore(SqlStore):
+    """The store; each write, each turn and each move of the engine is a moment at which one can be killed."""
+
+    passes: Passing
+
+    @contextmanager
+    def begin(self) -> Iterator[SqlWriting]:
+        """Write, and pass two moments: with everything written and nothing committed, and right after."""
+        name = caller()
+        with super().begin() as writing:
+            yield writing
+            self.passes(f"within {name}")
+        self.passes(f"after {name}")
+
+    def joined(self, transaction: object) -> SqlWriting:
+        """Write in a transaction of the engine's."""
+        self.passes(f"within {caller()}")
+        return super().joined(transaction)
+
+    def documents(self, change: str, kind: str) -> Mapping[str, Plain]:
+        """Read, and pass a moment where a turn begins: the move before it has been committed."""
+        if kind == "carrying":
+            self.passes("turn")
+        return super().documents(change, kind)
+
+
+def caller() -> str:
+    """Return who writes: the first function outside the store and the ledger, with its module."""
+    for frame in inspect.stack(0)[2:]:
+        module = frame.frame.f_globals.get("__name__", "")
+        if module.startswith(("orchestrator.flow", "orchestrator.engine")) and not module.endswith(".ledger"):
+            return f"{module.removeprefix('orchestrator.')}.{frame.function}"
+    return "?"
+
+
+def serve() -> None:
+    """Fork a process for each line that is asked for."""
+    warnings.simplefilter("error")
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            work(json.loads(line))
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(json.dumps(os.waitstatus_to_exitcode(status)) + "\n")
+        sys.stdout.flush()
+
+
+def work(asked: Mapping[str, Any]) -> None:
+    """Begin what is to be carried, unless it has begun, and carry it until there is nothing more to do."""
+    try:
+        _carry(asked)
+        os._exit(0)
+    except BaseException as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        raise
+    finally:
+        os._exit(1)
+
+
+def _carry(asked: Mapping[str, Any]) -> None:
+    url, folder = str(asked["url"]), Path(str(asked["folder"]))
+    database, engine = open_database(url), open_for_engine(url)
+    passes = Passing(int(asked["kill_at"]), folder / "passed")
+    site = FakeSite(database, folder, web=int(asked["web"]))
+    load(site, folder / "world")
+    store = WatchedStore(database)
+    store.passes = passes
+    site.store = store
+    site.ledger = Ledger(store, site.clock, LazyQueue(url, lambda: engine))
+    site.crew = replace(site.crew, ledger=site.ledger, runner=WatchedRunner(site, folder / "world", passes))
+    site.id = str(asked["change"])
+    if site.change.state is ChangeState(str(asked["from"])):
+        getattr(site, str(asked["act"]))()
+    single = url.startswith("sqlite")
+    name = new_name()
+    durable = Durable(
+        crew=site.crew,
+        engine=engine,
+        executor=SINGLE if single else name,
+        codec=codec,
+        sharing=lambda change: nullcontext(),
+    )
+    worker = Worker(durable, SqlWorkers(open_for_engine(url, size=2)), name, Manner(pause=0.1), site.clock)
+
+    def look() -> None:
+        if site.change.state not in CARRIED and not durable.unfinished():
+            worker.stop()
+
+    worker.run(look)
+
+
+if __name__ == "__main__":
+    serve()
