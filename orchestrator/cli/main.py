@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import audit, change, host, points, site, template, window, worker
+from orchestrator.cli import audit, change, host, lockdown, points, site, template, window, worker
 from orchestrator.cli.context import Opened
 from orchestrator.cli.output import errors
 from orchestrator.errors import InvalidInput, OrchestratorError
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(change.app, name="change")
 app.add_typer(host.app, name="host")
+app.add_typer(lockdown.app, name="lockdown")
 app.add_typer(template.app, name="template")
 app.add_typer(window.app, name="window")
 app.add_typer(audit.app, name="audit")

@@ -14,6 +14,7 @@ from orchestrator.cli.output import AsJson, answer, coloured, say, table, warn
 from orchestrator.domain.calendar import in_zone
 from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState
 from orchestrator.domain.run import score
+from orchestrator.flow import lockdown
 from orchestrator.founding import make_site
 from orchestrator.plugins import REGISTRIES
 from orchestrator.wiring import Site, SystemClock
@@ -61,10 +62,13 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 def status(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the night on one screen: what runs, what waits, who is needed, and the next command to type."""
     site = site_of(context)
+    held = lockdown.why(site.ledger)
     changes = [c for c in site.ledger.store.changes() if not c.state.has_ended]
     if as_json:
         answer([show.summary(c) | {"carried": site.carriers.is_carried(c.id)} for c in changes])
         return
+    if held:
+        warn(f"everything is held: {held}. Lift it: orchestrator lockdown lift --reason …")
     if not changes:
         say("Nothing is open. Submit a change: orchestrator change submit FILE")
         return

@@ -15,6 +15,7 @@ from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.journal import Settlement, Step
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.run import HostRun, HostStatus, score
+from orchestrator.flow import lockdown
 from orchestrator.flow.crew import Batch, Crew
 from orchestrator.flow.phases import Patched, patch, protect
 from orchestrator.flow.reconciling import Reconciled, reconcile
@@ -197,11 +198,12 @@ def _protect(working: Working, batch: Batch, state: dict[str, HostRun]) -> dict[
 
 
 def _turned_back(working: Working, batch: Batch, state: dict[str, HostRun]) -> bool:
-    """Turn back while nothing has been touched, where a person has asked or the cutoff has come."""
+    """Turn back while nothing has been touched, where a person has asked, everything is held, or the cutoff has come."""
     change = working.change()
     if any(state[name].touched for name in batch.names):
         return False
-    if change.wanted is Wanted.NOTHING and working.crew.now() < change.reserved.cutoff:
+    held = lockdown.why(working.crew.ledger)
+    if change.wanted is Wanted.NOTHING and not held and working.crew.now() < change.reserved.cutoff:
         return False
     _mark(working, state, batch.names, status=HostStatus.PENDING)
     return True

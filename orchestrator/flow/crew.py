@@ -14,6 +14,7 @@ from orchestrator.domain.plan import Content, HostPlan
 from orchestrator.domain.probe import Needs
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import Refused
+from orchestrator.flow import lockdown
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import (
     ContentKeeper,
@@ -28,6 +29,8 @@ from orchestrator.ports import (
 
 #: An upper bound for one phase of one batch, in seconds: far beyond any patch, so that only what hangs is ended.
 JOB_TIMEOUT = 4 * 3600
+#: Seconds between two looks at whether a lockdown has been lifted.
+LOOK = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +67,13 @@ class Attempt:
     name: str
 
     def go_on(self, crew: Crew) -> None:
-        """Raise Stopped where somebody has asked for an end; called between two steps."""
-        if crew.ledger.store.change(self.change.id).wanted is Wanted.STOP:
-            raise Stopped("staging was stopped, as asked.")
+        """Raise Stopped where somebody has asked for an end; called between two steps. A lockdown is waited out."""
+        while True:
+            if crew.ledger.store.change(self.change.id).wanted is Wanted.STOP:
+                raise Stopped("staging was stopped, as asked.")
+            if not lockdown.why(crew.ledger):
+                return
+            crew.ledger.clock.sleep(LOOK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

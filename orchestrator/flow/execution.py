@@ -18,6 +18,7 @@ from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollout import OnTrip, Wave, budget
 from orchestrator.domain.run import HostRun, HostStatus, judge, score
 from orchestrator.errors import Refused
+from orchestrator.flow import lockdown
 from orchestrator.flow.batching import Working
 from orchestrator.flow.concluding import Conclusion
 from orchestrator.flow.crew import Crew
@@ -31,6 +32,7 @@ from orchestrator.ports import Writing
 
 def start(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     """Begin the run in an open window: every planned host is written down as pending, with the move itself."""
+    lockdown.refuse(crew.ledger)
     change = crew.ledger.store.change(change_id)
     if change.state is ChangeState.SCHEDULED:
         _refuse_lost_window(change, crew)
@@ -111,6 +113,8 @@ def _interrupted(working: Working, change: ChangeRequest) -> Conclusion | None:
         return _roll_back(change, "asked for by a person")
     if change.wanted is Wanted.STOP:
         return _stop(working, replace(change, wanted=Wanted.NOTHING), "stopped by a person")
+    if reason := lockdown.why(working.crew.ledger):
+        return Conclusion(change=change, event=ChangeEvent.PAUSED, data={"reason": f"lockdown: {reason}"})
     return None
 
 

@@ -9,6 +9,7 @@ from orchestrator.domain.identity import Actor
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.run import HostStatus
 from orchestrator.errors import Refused
+from orchestrator.flow import lockdown
 from orchestrator.flow.batching import Working
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.drifting import look_for_drift
@@ -25,6 +26,7 @@ def pause(change_id: str, reason: str, actor: Actor, ledger: Ledger) -> ChangeRe
 
 def resume(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     """Go on with a paused change in its open window, with the same approval. Raises Refused after drift."""
+    lockdown.refuse(crew.ledger)
     change = crew.ledger.store.change(change_id)
     if change.state is ChangeState.PAUSED and not change.drifted:
         drift = look_for_drift(change, crew.ledger.store.plan(change.digest), crew)

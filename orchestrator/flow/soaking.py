@@ -10,7 +10,7 @@ from orchestrator.domain.job import HostOutcome
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollout import Wave
 from orchestrator.domain.run import HostRun, HostStatus
-from orchestrator.flow import reports
+from orchestrator.flow import lockdown, reports
 from orchestrator.flow.batching import Working
 from orchestrator.flow.phases import explain, look
 from orchestrator.flow.verifying import ask_services
@@ -27,7 +27,7 @@ def soak(working: Working, change: ChangeRequest, plan: PatchPlan, wave: Wave) -
     patched = [run for run in working.runs() if run.wave == canary.number and run.status is HostStatus.DONE]
     ended = max((run.updated_at for run in patched if run.updated_at), default=working.crew.now())
     while (left := (ended + change.spec.rollout.soak - working.crew.now()).total_seconds()) > 0:
-        if working.change().wanted is not Wanted.NOTHING:
+        if working.change().wanted is not Wanted.NOTHING or lockdown.why(working.crew.ledger):
             return False
         working.crew.ledger.clock.sleep(min(1.0, left))
     bad = _looked_at_again(working, change, patched) if change.spec.rollout.soak and patched else []

@@ -16,7 +16,7 @@ from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.lock import LockItem, Platform, lock_of
 from orchestrator.domain.plan import HostPlan, PlannedItem
 from orchestrator.errors import NotFound, OrchestratorError, Refused
-from orchestrator.flow import reports
+from orchestrator.flow import lockdown, reports
 from orchestrator.flow.concluding import Conclusion
 from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Batch, Crew, Stopped
 from orchestrator.flow.phases import explain, outcome_of
@@ -36,6 +36,7 @@ class Downloaded:
 
 def begin(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     """Say that staging begins; every vote given before is void. ``prove`` does the work."""
+    lockdown.refuse(crew.ledger)
     change = crew.ledger.store.change(change_id)
     return crew.ledger.record(change, ChangeEvent.STAGING_STARTED, actor=actor)
 
