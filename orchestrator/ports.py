@@ -232,7 +232,7 @@ class Writing(Protocol):
         """Keep a plan under its digest, with the predictions that stand beside it."""
 
     def keep_runs(self, runs: Sequence[HostRun]) -> None:
-        """Write where the hosts stand."""
+        """Write where the hosts stand. Raises StaleChange where a host is leased under a newer token than its run's."""
 
     def keep_steps(self, steps: Sequence[StepRecord]) -> None:
         """Write steps begun or finished; a step is known by change, host and job."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -124,8 +125,8 @@ class Site:
         """Those who carry changes."""
         site = str(self.settings.site)
         command = (sys.executable, "-m", "orchestrator", "--site", site, "worker", "--until-idle", str(IDLE))
-        seen = None if self._is_single else self.workers.seen
-        return Carriers(self.settings.state / "carriers", command, self.ledger, seen)
+        folder = self.settings.state / "carriers"
+        return Carriers(folder, command, self.ledger, self.workers.seen, is_single=self._is_single)
 
     @cached_property
     def workers(self) -> SqlWorkers:
@@ -197,6 +198,7 @@ class Site:
             classes={"packages": RollbackClass.PACKAGE}
             | {name: provider.rollback_class for name, provider in self.settings.rollback.items()},
             checks=service_checks(),
+            node=socket.gethostname(),
         )
 
     def caller(self, key_file: str = "") -> Caller:

@@ -25,9 +25,11 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running server."""
+    """A running server; ``process`` holds the one that runs."""
 
     folder: Path
+    binaries: Path
+    process: list[subprocess.Popen[bytes]]
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def url(self, database: str) -> str:
@@ -39,6 +41,18 @@ class Server:
         name = f"test{next(self.numbers)}"
         self._say(f"CREATE DATABASE {name}" + (f" TEMPLATE {like}" if like else ""), "postgres")
         return name
+
+    def stop(self) -> None:
+        """End the server, and every connection with it."""
+        for process in self.process:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=_PATIENCE)
+        self.process.clear()
+
+    def restart(self) -> None:
+        """End the server under whoever works with it, and start it again."""
+        self.stop()
+        self.process.append(_start(self.binaries, self.folder))
 
     def empty(self, database: str) -> None:
         """Take every row out of every table but Alembic's: faster than a new database."""
@@ -64,12 +78,11 @@ def running() -> Iterator[Server]:
         if os.geteuid() == 0:
             shutil.chown(folder, ACCOUNT, ACCOUNT)
         _make_cluster(binaries, folder)
-        process = _start(binaries, folder)
+        server = Server(folder, binaries, [_start(binaries, folder)])
         try:
-            yield Server(folder)
+            yield server
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=_PATIENCE)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -36,6 +36,7 @@ def examine(site: Site) -> list[Finding]:
         ("inventory", _inventory),
         ("host keys", _host_keys),
         ("disk", _disk),
+        ("workers", _workers),
         ("changes", _changes),
     )
     found: list[Finding] = []
@@ -132,6 +133,23 @@ def _disk(site: Site) -> Iterator[Finding]:
         what="disk", ok=free >= _LEAST_FREE, seen=f"{free >> 20} MiB free in {state}",
         advice="" if free >= _LEAST_FREE else "make room: packages and task events are kept there",
     )  # fmt: skip
+
+
+def _workers(site: Site) -> Iterator[Finding]:
+    """Tell who carries changes; on SQLite a worker that a command starts is enough."""
+    there = site.carriers.workers()
+    told = ", ".join(f"{one.id} ({', '.join(one.zones) or 'all zones'})" for one in there) or "none"
+    yield Finding(what="workers", ok=True, seen=told)
+    served = {zone for one in there for zone in one.zones}
+    if there and all(one.zones for one in there):
+        yield Finding(
+            what="workers", ok=False, seen="none of them carries changes, only hosts of zones",
+            advice="start one without --zone: orchestrator worker, or orchestrator serve",
+        )  # fmt: skip
+    held = [f"{lease.host} by {lease.change}" for lease in site.ledger.store.leases()]
+    yield Finding(what="leases", ok=True, seen=", ".join(held[:5]) + (" …" if len(held) > 5 else "") or "none")
+    if served:
+        yield Finding(what="zones", ok=True, seen=", ".join(sorted(served)))
 
 
 def _changes(site: Site) -> Iterator[Finding]:

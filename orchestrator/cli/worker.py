@@ -40,12 +40,7 @@ def worker(
     lease: Lease = _LEASE,
 ) -> None:
     """Carry what is in line, until it is ended. What it leaves is found again by the next one."""
-    manner = Manner(
-        zones=tuple(zone or ()),
-        until_idle=until_idle,
-        lease=timedelta(seconds=lease),
-        pause=min(2.0, until_idle or 2.0),
-    )
+    manner = Manner(zones=tuple(zone or ()), until_idle=until_idle, lease=timedelta(seconds=lease))
     _work(site_of(context), manner, lambda: None)
 
 

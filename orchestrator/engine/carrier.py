@@ -26,10 +26,17 @@ class Carriers:
     """The workers of a site, and a lock file for each change: shared by those who carry it, or held by one by hand."""
 
     def __init__(
-        self, folder: Path, command: Sequence[str], ledger: Ledger, seen: Callable[[], Sequence[WorkerSeen]] | None
+        self,
+        folder: Path,
+        command: Sequence[str],
+        ledger: Ledger,
+        seen: Callable[[], Sequence[WorkerSeen]],
+        *,
+        is_single: bool,
     ) -> None:
-        """``seen`` gives the workers that are entered in a database that has several; None where one has the lock."""
-        self._folder, self._command, self._ledger, self._seen = folder, tuple(command), ledger, seen
+        """``seen`` gives the workers that are entered; in a database that has one only, the lock tells who works."""
+        self._folder, self._command, self._ledger = folder, tuple(command), ledger
+        self._seen, self._is_single = seen, is_single
 
     @property
     def lock(self) -> Path:
@@ -59,9 +66,13 @@ class Carriers:
 
     def have_worker(self) -> bool:
         """Tell whether a worker lives that carries changes."""
-        if self._seen is None:
+        if self._is_single:
             return is_held(self.lock)
-        return any(not worker.zones and lives(worker) for worker in self._seen())
+        return any(not worker.zones for worker in self.workers())
+
+    def workers(self) -> list[WorkerSeen]:
+        """Return the workers that live."""
+        return [worker for worker in self._seen() if lives(worker)]
 
     def is_carried(self, change_id: str) -> bool:
         """Tell whether somebody has the change in hand."""

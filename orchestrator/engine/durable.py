@@ -94,8 +94,8 @@ class Durable:
     ) -> None:
         self._crew, self._codec, self._sharing, self._at_once = crew, codec, sharing, at_once
         self._executor = executor
-        # The engine is ours; the address only says of which kind it is.
-        url = "sqlite:///engine" if engine.dialect.name == "sqlite" else "postgresql://engine"
+        # The connections are ours; the address only says of which kind the database is.
+        url = engine.url.render_as_string(hide_password=True)
         serializer = DBOSPortableJSONSerializer()
         config: DBOSConfig = {
             "name": NAME,

@@ -43,7 +43,7 @@ class Manner:
 
 def this_node() -> str:
     """Return what a process id means something within: this machine, or this container on it."""
-    return f"{socket.gethostname()}-{os.stat('/proc/self/ns/pid').st_ino}"
+    return f"{socket.gethostname()}-{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def new_name() -> str:

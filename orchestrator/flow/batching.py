@@ -198,7 +198,7 @@ def _protect(working: Working, batch: Batch, state: dict[str, HostRun]) -> dict[
 
 
 def _turned_back(working: Working, batch: Batch, state: dict[str, HostRun]) -> bool:
-    """Turn back while nothing has been touched, where a person has asked, everything is held, or the cutoff has come."""
+    """Turn back while nothing has been touched, where somebody has asked for it or the cutoff has come."""
     change = working.change()
     if any(state[name].touched for name in batch.names):
         return False

@@ -35,7 +35,7 @@ LOOK = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
-    """The people and tools of the night."""
+    """The people and tools of the night. ``node`` is the machine on which the jobs that are begun here run."""
 
     ledger: Ledger
     inventory: Inventory
@@ -48,6 +48,7 @@ class Crew:
     classes: Mapping[str, RollbackClass]
     checks: Mapping[CheckKind, ServiceCheck]
     needs: Needs = field(default_factory=Needs)
+    node: str = ""
 
     def now(self) -> datetime:
         """Return the time now, in UTC."""

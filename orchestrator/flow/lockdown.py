@@ -1,4 +1,4 @@
-"""The stop for everything: no change starts, and those that run hold at their next safe point. Going back still works."""
+"""The stop for everything: nothing starts, and what runs holds at its next safe point. Going back still works."""
 
 from __future__ import annotations
 

@@ -61,9 +61,11 @@ def run_phase(
         timeout=JOB_TIMEOUT,
     )
     begun = _begun(batch, step, job.id, crew)
+    began_on = crew.ledger.store.documents(job.change, "node").get(job.id, crew.node)
     with crew.ledger.store.begin() as writing:
         writing.keep_steps(begun)
-    result = crew.runner.run(job)
+        writing.keep_document(job.change, "node", job.id, began_on)
+    result = crew.runner.run(job) if began_on == crew.node else _result_from_elsewhere(job, str(began_on), crew)
     if all(record.finished_at for record in begun):
         return result  # Entered before a crash: the record says a thing once.
     ended = [_finished(record, result, crew) for record in begun]
@@ -83,6 +85,17 @@ def run_phase(
             )
         )  # fmt: skip
     return result
+
+
+def _result_from_elsewhere(job: Job, node: str, crew: Crew) -> JobResult:
+    """Return what came of a job that another machine began: never is it begun here, too."""
+    if (known := crew.runner.result(job.id)) is not None:
+        return known
+    message = f"begun on {node}, whose worker is gone: only the hosts know what came of it"
+    hosts = tuple(HostResult(host=one.host, outcome=HostOutcome.NOTHING, message=message) for one in job.hosts)
+    return JobResult(
+        id=job.id, status=JobStatus.DIED, rc=None, started_at=None, finished_at=None, hosts=hosts, message=message
+    )
 
 
 def run_again_if_it_died(

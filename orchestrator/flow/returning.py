@@ -56,7 +56,8 @@ def _return_batch(working: Working, change: ChangeRequest, runs: Sequence[HostRu
         problem = one.problem or silent.get(run.host, "")
         status = HostStatus.RESTORE_FAILED if problem else HostStatus.RESTORED
         told = "; ".join(text for text in (run.reason, f"restore: {problem}" if problem else "") if text)
-        settled.append(replace(run, status=status, reason=told, warnings=(*run.warnings, *one.notes)))
+        warnings = (*run.warnings, *one.notes)
+        settled.append(replace(run, status=status, reason=told, warnings=warnings, token=batch.token))
     working.settle(settled)
 
 

@@ -54,5 +54,5 @@ def _looked_at_again(working: Working, change: ChangeRequest, runs: list[HostRun
             reasons = [f"{r.check}: {r.detail or 'did not pass'}" for r in (*damage, *compared) if not r.passed]
         if reasons:
             reason = f"after the soak: {'; '.join(reasons)}"
-            failed.append(replace(run, status=HostStatus.FAILED, failed=True, reason=reason))
+            failed.append(replace(run, status=HostStatus.FAILED, failed=True, reason=reason, token=batch.token))
     return failed

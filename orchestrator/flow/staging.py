@@ -77,7 +77,6 @@ def prove(change_id: str, crew: Crew) -> Conclusion:
             "not_included": {n.host: n.reason for n in plan.not_included},
             "items": sum(len(lock.items) for lock in plan.lock.platforms),
         },
-        free=True,
     )
 
 

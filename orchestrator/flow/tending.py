@@ -32,7 +32,7 @@ def reconcile_by_hand(change_id: str, host: str, actor: Actor, crew: Crew, *, se
             found.settled.settlement, HostStatus.FAILED
         )
         reason = f"settled by {actor.name}: {found.settled.why}"
-        working.settle([replace(run, status=status, reason=reason)])
+        working.settle([replace(run, status=status, reason=reason, token=batch.token)])
     if change.state not in (ChangeState.RUNNING, ChangeState.PAUSED, ChangeState.ROLLING_BACK):
         with crew.ledger.store.begin() as writing:
             writing.free(change_id)

@@ -210,9 +210,9 @@ class Site:
         database.close()
 
     def carrier(self, change: str) -> int:
-        """Return the process that carries changes, and has this one in hand; 0 where there is none."""
-        found = _processes(str(self.folder), "worker") if self._wired.carriers.is_carried(change) else ()
-        return found[0] if found else 0
+        """Return the process that carries changes, as soon as it has this one in hand."""
+        wait_for(f"a worker that carries {change}", lambda: self._wired.carriers.is_carried(change))
+        return _processes(str(self.folder), "worker")[0]
 
     def supervisor(self, job: str) -> int:
         """Return the process that supervises a job, 0 where there is none."""

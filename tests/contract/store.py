@@ -334,6 +334,17 @@ class StoreContract:
         assert {one.host: one.token for one in store.leases()} == {"a": tokens[2], "b": tokens[2], "c": tokens[1]}
         assert store.leases()[0].expires_at == EVENING + HOLD
 
+    def test_who_was_overtaken_on_a_host_writes_nothing_about_it_any_more(self, store: Store) -> None:
+        old = leased(store, "CHG-0001", "a", "b")
+        with store.begin() as writing:
+            writing.keep_runs([run_of("CHG-0001", "a", old), run_of("CHG-0001", "b", old)])
+        new = leased(store, "CHG-0001", "a")
+        with pytest.raises(StaleChange, match="a: somebody else works there"), store.begin() as writing:
+            writing.keep_runs([run_of("CHG-0001", "b", old), run_of("CHG-0001", "a", old)])
+        with store.begin() as writing:
+            writing.keep_runs([run_of("CHG-0001", "b", old), run_of("CHG-0001", "a", new)])
+        assert [run.token for run in store.runs("CHG-0001")] == [new, old]
+
     def test_freed_and_expired_leases_are_in_nobodys_way(self, store: Store) -> None:
         leased(store, "CHG-0001", "a")
         leased(store, "CHG-0002", "b")
@@ -432,6 +443,10 @@ def noted(store: Store, fact: Fact) -> AuditEvent:
 def leased(store: Store, of: str, *hosts: str) -> int:
     with store.begin() as writing:
         return writing.lease(hosts, of, now=EVENING, hold=HOLD)
+
+
+def run_of(of: str, host: str, token: int) -> HostRun:
+    return HostRun(change=of, host=host, wave=1, batch=1, token=token)
 
 
 def a_fact(chain: str) -> Fact:

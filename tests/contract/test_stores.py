@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,14 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from orchestrator.adapters.store import SqlStore, open_database, upgrade
+from orchestrator.adapters.store import SqlStore, SqlWorkers, open_database, open_for_engine, upgrade
 from orchestrator.adapters.store import tables as t
 from orchestrator.adapters.store.database import Database
 from orchestrator.domain.canonical import canonical
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Store
 from tests.contract.store import StoreContract, a_plan, opened
-from tests.fakes.values import change
+from tests.fakes.values import EVENING, change
 from tests.postgres import Server, running
 
 
@@ -73,6 +75,25 @@ class SqlContract(StoreContract):
     def test_migrations_lead_to_the_tables_that_the_program_knows(self, database: Database) -> None:
         with database.writer.connect() as connection:
             assert compare_metadata(MigrationContext.configure(connection), t.metadata) == []
+
+    def test_worker_lives_as_long_as_it_gives_signs_of_life(self, url: str, database: Database) -> None:
+        engine = open_for_engine(url, size=2)
+        try:
+            workers = SqlWorkers(engine)
+            workers.enter("one", node="a", zones=(), at=EVENING)
+            workers.enter("two", node="b", zones=("dmz", "attic"), at=EVENING + timedelta(seconds=1))
+            assert [(seen.id, seen.node, seen.zones) for seen in workers.seen()] == [
+                ("one", "a", ()), ("two", "b", ("attic", "dmz")),
+            ]  # fmt: skip
+            assert workers.fence(timedelta(seconds=60)) == []
+            time.sleep(0.2)
+            assert workers.beat("two")
+            assert workers.fence(timedelta(seconds=0.1)) == ["one"]
+            assert not workers.beat("one"), "it was taken for dead, and has to learn of it"
+            workers.leave("two")
+            assert workers.seen() == []
+        finally:
+            engine.dispose()
 
     def test_upgrading_twice_changes_nothing(self, url: str, store: Store) -> None:
         opened(store, change())

@@ -45,6 +45,10 @@ class Scenario:
     prepare: Callable[[FakeSite], object]
 
 
+def asked_for(site: FakeSite) -> None:
+    site.submit(ONE_BY_ONE)
+
+
 def ready(site: FakeSite, of: ChangeSpec = ONE_BY_ONE) -> None:
     site.scheduled(of)
     site.clock.at = site.change.reserved.start
@@ -56,7 +60,7 @@ def ready_to_fail(site: FakeSite, on_trip: OnTrip) -> None:
 
 
 SCENARIOS = (
-    Scenario("staging", ChangeState.REQUESTED, "stage_now", ChangeState.STAGED, OLD, (0, 0), lambda s: s.submit(ONE_BY_ONE)),
+    Scenario("staging", ChangeState.REQUESTED, "stage_now", ChangeState.STAGED, OLD, (0, 0), asked_for),
     Scenario("run", ChangeState.SCHEDULED, "start", ChangeState.SUCCEEDED, NEW, (1, 1), ready),
     Scenario(
         "run that is put back", ChangeState.SCHEDULED, "start", ChangeState.ROLLED_BACK, OLD, (1, 1),
@@ -156,7 +160,8 @@ class Ended:
         assert {machine.version for machine in site.production.values()} == {scenario.version}
         assert {machine.claim for machine in site.machines.values()} == {""}
         assert all(run.status.is_settled for run in site.runs.values())
-        assert site.store.leases() == []
+        # A staging host belongs to the change that it proved, until that has ended.
+        assert {lease.host for lease in site.store.leases()} <= {"stage1"}
         begun = [(step.host, step.job) for step in site.store.steps(site.id)]
         assert len(begun) == len(set(begun))
         assert all(step.finished_at for step in site.store.steps(site.id))

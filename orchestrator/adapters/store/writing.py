@@ -85,7 +85,8 @@ class SqlWriting:
         self._db.execute(sa.insert(t.plan).values(row))
 
     def keep_runs(self, runs: Sequence[HostRun]) -> None:
-        """Write where the hosts stand."""
+        """Write where the hosts stand, unless somebody has taken one of them over."""
+        self._refuse_overtaken({run.host: run.token for run in runs if run.token})
         rows = [
             {"change": r.change, "host": r.host, "wave": r.wave, "batch": r.batch, "status": r.status.value}
             | {"document": encode(r)}
@@ -163,6 +164,15 @@ class SqlWriting:
             insert_missing(self._db, t.counter, {"name": name, "value": 0})
             value = self._db.execute(next_value).scalar_one()
         return int(value)
+
+    def _refuse_overtaken(self, tokens: Mapping[str, int]) -> None:
+        """Raise StaleChange where a host has been leased under a newer token: whoever holds that one speaks for it."""
+        if not tokens:
+            return
+        newer = sa.select(t.lease.c.host, t.lease.c.token).where(t.lease.c.token > min(tokens.values()))
+        found = sorted(row.host for row in self._db.execute(newer) if row.token > tokens.get(row.host, row.token))
+        if found:
+            raise StaleChange(f"{', '.join(found[:5])}: somebody else works there under a newer token.")
 
     def _replace(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
         """Insert the rows in place of those with the same key, with two statements however many there are."""

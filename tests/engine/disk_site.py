@@ -1,0 +1,145 @@
+"""A fake site that many processes share: database, hosts and job folders on disk, and one clock that runs fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from orchestrator.adapters.store import SqlWorkers, codec, open_database, open_for_engine
+from orchestrator.adapters.store.database import Database
+from orchestrator.domain.change import ChangeSpec
+from orchestrator.domain.inventory import Host
+from orchestrator.engine.durable import Durable
+from orchestrator.engine.queueing import LazyQueue
+from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
+from orchestrator.flow import sharding
+from orchestrator.flow.ledger import Ledger
+from tests.fakes.disk import DiskHosts, DiskProbe, DiskRunner
+from tests.fakes.site import FakeSite
+from tests.fakes.values import SLOT
+from tests.fakes.world import load, save
+
+#: So many seconds pass in a second: pauses and patience that are made for hosts need not be waited out.
+SPEED = 20.0
+
+
+@dataclass(frozen=True)
+class FastClock:
+    """Implements ``ports.Clock``: the same for every process, from the window's start on."""
+
+    began: float
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return SLOT.start + timedelta(seconds=(time.time() - self.began) * SPEED)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds / SPEED)
+
+
+@dataclass(frozen=True)
+class DiskSite:
+    """Where everything is, and how it is worked with: ``seconds`` is what a job takes on a host, ``shard`` its size."""
+
+    url: str
+    folder: str
+    hosts: int
+    seconds: float
+    shard: int
+    began: float
+    lease: float = 1.5
+    at_once: int = 2
+
+    @property
+    def machines(self) -> DiskHosts:
+        """The hosts of production."""
+        return DiskHosts(Path(self.folder) / "hosts")
+
+    def prepare(self, of: ChangeSpec) -> None:
+        """Take a change to its window, with everything in memory, and put the hosts on disk."""
+        with closing(open_database(self.url)) as database:
+            site = FakeSite(database, Path(self.folder), web=self.hosts)
+            site.scheduled(of)
+            save(site, Path(self.folder) / "world")
+            for machine in site.production.values():
+                self.machines.keep(machine)
+
+    @contextmanager
+    def opened(self) -> Iterator[FakeSite]:
+        """Open the site in this process."""
+        engine = open_for_engine(self.url)
+        with closing(open_database(self.url)) as database:
+            try:
+                yield self._site(database, engine)
+            finally:
+                engine.dispose()
+
+    def _site(self, database: Database, engine: sa.Engine) -> FakeSite:
+        sharding.SHARD = self.shard
+        folder = Path(self.folder)
+        site = FakeSite(database, folder, web=self.hosts)
+        load(site, folder / "world")
+        clock = FastClock(self.began)
+        site.ledger = Ledger(site.store, clock, LazyQueue(self.url, lambda: engine))
+        site.crew = replace(
+            site.crew,
+            ledger=site.ledger,
+            runner=DiskRunner(self.machines, folder / "jobs", clock, self.seconds),
+            probe=DiskProbe(self.machines),
+            kit=_NoKit(folder),
+            node="one",
+        )
+        (site.id,) = [change.id for change in site.store.changes()]
+        return site
+
+    def work(self, zones: Sequence[str] = ()) -> None:
+        """Be a worker until somebody ends this process."""
+        with self.opened() as site:
+            self._work(site, zones)
+
+    def _work(self, site: FakeSite, zones: Sequence[str]) -> None:
+        single = self.url.startswith("sqlite")
+        name = new_name()
+        durable = Durable(
+            crew=site.crew, engine=open_for_engine(self.url), executor=SINGLE if single else name, codec=codec,
+            sharing=lambda change: nullcontext(), at_once=self.at_once,
+        )  # fmt: skip
+        manner = Manner(zones=tuple(zones), lease=timedelta(seconds=self.lease), pause=0.2)
+        Worker(durable, SqlWorkers(open_for_engine(self.url, size=2)), name, manner, site.clock).run()
+
+
+@dataclass(frozen=True)
+class _NoKit:
+    """Implements ``ports.RollbackKit`` for hosts that nobody will put back by hand."""
+
+    folder: Path
+
+    def write(self, plan: object, hosts: Sequence[Host], patch_jobs: object) -> Path:
+        """Write nothing."""
+        return self.folder
+
+
+def fork(site: DiskSite) -> int:
+    """Start a worker process that shares nothing with this one, and return its id. Nothing may run beside us here."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        log = (Path(site.folder) / "workers.log").open("a")
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        site.work()
+    except BaseException as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        raise
+    finally:
+        os._exit(1)

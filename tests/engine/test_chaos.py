@@ -1,0 +1,35 @@
+"""Many bad nights, each with its number: the same accidents can be had again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.chaos import bad_night
+from tests.engine.pool import Pool, pool
+from tests.postgres import Server, running
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Pool]:
+    with pool() as workers:
+        yield workers
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("seed", range(20))
+def test_however_bad_the_night_every_host_is_worked_on_once_and_told_truly(
+    seed: int, server: Server, workers: Pool, tmp_path: Path
+) -> None:
+    url = server.url(server.new_database())
+    night = bad_night(seed, tmp_path / "night", url, workers, restart_database=server.restart)
+    assert "done" in night.statuses.values()
