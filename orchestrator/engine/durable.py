@@ -82,7 +82,8 @@ NAME = "patch-orchestrator"
 
 
 def prepare(url: str) -> None:
-    """Make the engine's tables, or bring them to the version that it needs."""
+    """Make the engine's tables, or bring them to the version that it needs; harmless where they are."""
+    logging.getLogger("dbos").setLevel(logging.ERROR)
     DBOS.migrate(url)
 
 

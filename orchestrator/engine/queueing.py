@@ -22,16 +22,13 @@ class LazyQueue:
         self._queue: DurableQueue | None = None
 
     def ready(self) -> None:
-        """Make the engine's tables where they are missing: no transaction of ours may find them so."""
+        """Make the engine's tables where they are missing or half made: no transaction of ours may find them so."""
         if self._queue is not None:
             return
         from orchestrator.engine.durable import DurableQueue, prepare
 
-        engine = self._engine()
-        schema = None if engine.dialect.name == "sqlite" else "dbos"
-        if not sa.inspect(engine).has_table("workflow_status", schema=schema):
-            prepare(self._url)
-        self._queue = DurableQueue(engine)
+        prepare(self._url)
+        self._queue = DurableQueue(self._engine())
 
     def enqueue(self, change: ChangeRequest, writing: Writing) -> None:
         """Put a change in line, once."""
