@@ -85,6 +85,13 @@ def prepare(url: str) -> None:
     """Make the engine's tables, or bring them to the version that it needs; harmless where they are."""
     logging.getLogger("dbos").setLevel(logging.ERROR)
     DBOS.migrate(url)
+    client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), application_name=NAME)
+    try:
+        # A worker that finds the lines when it starts need not look for them later.
+        for line in (CHANGES, line_of("")):
+            client.register_queue(line, polling_interval_sec=POLL, on_conflict="never_update")
+    finally:
+        client.destroy()
 
 
 class Durable:

@@ -57,12 +57,14 @@ class WatchedStore(SqlStore):
 
     @contextmanager
     def begin(self) -> Iterator[SqlWriting]:
-        """Write, and pass two moments: with everything written and nothing committed, and right after."""
+        """Write, and pass the moment at which everything is written and nothing committed.
+
+        Right after the commit is no moment of its own: what is left then is what the next moment leaves.
+        """
         name = caller()
         with super().begin() as writing:
             yield writing
             self.passes(f"within {name}")
-        self.passes(f"after {name}")
 
     def joined(self, transaction: object) -> SqlWriting:
         """Write in a transaction of the engine's."""
