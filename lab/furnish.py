@@ -21,10 +21,10 @@ def furnish(tree: Path, host: Host, controller: str, public_key: str, sudo_passw
 
 
 def forget_archive(tree: Path) -> None:
-    """Leave an apt host with the lab's own repository: its tools read 50 MB less each time that something changes."""
+    """Comment out all but the lab's own repository: apt reads 50 MB less each time that something changes."""
     sources = tree / "etc/apt/sources.list"
     lines = sources.read_text().splitlines(keepends=True)
-    sources.write_text("".join(line for line in lines if "/lab/apt " in line))
+    sources.write_text("".join(line if "/lab/apt " in line else f"# {line}" for line in lines))
     for index in [*(tree / "var/lib/apt/lists").glob("*_dists_*"), *(tree / "var/cache/apt").glob("*.bin")]:
         index.unlink()
 

@@ -376,7 +376,8 @@ def test_host_whose_packages_are_broken_is_refused_before_it_is_touched(site: Si
 
 
 def test_unattended_upgrades_are_held_and_given_back(site: Site) -> None:
-    site.lab.run("h1", ["apt-get", "-qq", "install", "-y", "unattended-upgrades"])
+    site.shell("sed -i 's/^# deb/deb/' /etc/apt/sources.list; apt-get -qq update")
+    site.lab.install("h1", "unattended-upgrades")
     assert site.shell("systemctl is-active unattended-upgrades.service") == "active"
     publish(site.lab, "1.1", "labtool")
     lock = site.lock("labtool")
