@@ -49,7 +49,7 @@ def why_wait(load: Load, limits: Limits, *, puts_back: bool = False) -> str:
         kept = " (one place is kept for putting hosts back)" if places < limits.jobs else ""
         return f"{_runs(load.runs)} at work, limits.jobs = {limits.jobs}{kept}"
     if load.free_memory < limits.free_memory and not puts_back:
-        return f"{load.free_memory} MiB of memory are available, limits.free_memory = {limits.free_memory}"
+        return f"less than limits.free_memory = {limits.free_memory} MiB of memory are available"
     return ""
 
 

@@ -9,7 +9,7 @@ from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.drift import why_drop
 from orchestrator.domain.health import HostState
 from orchestrator.domain.identity import ORCHESTRATOR
-from orchestrator.domain.job import HostJob, HostOutcome, HostResult, Job, JobResult, JobStatus
+from orchestrator.domain.job import HostOutcome, HostResult, Job, JobResult, JobStatus
 from orchestrator.domain.journal import Outcome, Step, StepRecord
 from orchestrator.domain.plan import HostPlan, Transition
 from orchestrator.domain.rollback import RollbackClass, RollbackPoint, best, worst
@@ -57,7 +57,7 @@ def run_phase(
         playbook=playbook,
         environment=batch.environment,
         content=batch.content,
-        hosts=tuple(HostJob(host=p.host, patch_job=batch.patch_job(p, **(more or {}))) for p in batch.plans),
+        hosts=tuple(batch.host_job(plan, **(more or {})) for plan in batch.plans),
         timeout=JOB_TIMEOUT,
     )
     begun = _begun(batch, step, job.id, crew)

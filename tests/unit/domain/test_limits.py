@@ -48,7 +48,7 @@ def test_who_waits_is_told_what_for() -> None:
         "one Ansible run is at work, limits.jobs = 2 (one place is kept for putting hosts back)"
     )
     short = Load(runs=0, free_memory=100)
-    assert why_wait(short, limits) == "100 MiB of memory are available, limits.free_memory = 512"
+    assert why_wait(short, limits) == "less than limits.free_memory = 512 MiB of memory are available"
 
 
 def test_short_memory_holds_no_host_back_from_its_old_state() -> None:
