@@ -17,7 +17,7 @@ from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.run import HostRun, HostStatus, score
 from orchestrator.flow.crew import Batch, Crew
-from orchestrator.flow.phases import Patched, patch, protect
+from orchestrator.flow.phases import Patched, may_patch, patch, protect
 from orchestrator.flow.reconciling import Reconciled, reconcile
 from orchestrator.flow.verifying import Verdict, ask_services, verify
 
@@ -205,11 +205,18 @@ def _protect(working: Working, batch: Batch, state: dict[str, HostRun]) -> dict[
 
 
 def _turned_back(working: Working, batch: Batch, state: dict[str, HostRun]) -> bool:
-    """Turn back while nothing has been touched, where a person has asked or the cutoff has come."""
-    change = working.change()
+    """Turn back while nothing has been touched, where a person has asked or the cutoff has come.
+
+    The same while the controller has no place for the patch phase: waiting must not carry hosts beyond the cutoff.
+    """
     if any(state[name].touched for name in batch.names):
         return False
-    if change.wanted is Wanted.NOTHING and working.crew.now() < change.reserved.cutoff:
+
+    def goes_on() -> bool:
+        change = working.change()
+        return change.wanted is Wanted.NOTHING and working.crew.now() < change.reserved.cutoff
+
+    if may_patch(batch, working.crew, goes_on):
         return False
     _mark(working, state, batch.names, status=HostStatus.PENDING)
     return True

@@ -19,8 +19,8 @@ from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import (
     ContentKeeper,
     Inventory,
+    PacedRunner,
     PackageKeeper,
-    PlaybookRunner,
     Probe,
     RollbackKit,
     RollbackProvider,
@@ -39,7 +39,7 @@ class Crew:
     inventory: Inventory
     content: ContentKeeper
     packages: PackageKeeper
-    runner: PlaybookRunner
+    runner: PacedRunner
     probe: Probe
     kit: RollbackKit
     providers: Mapping[str, RollbackProvider]

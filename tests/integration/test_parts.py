@@ -209,6 +209,27 @@ def test_a_run_waits_for_a_place_and_says_so_and_a_killed_one_gives_its_place_ba
     one.join()
 
 
+def test_a_reserved_place_is_there_when_the_job_runs_and_is_free_afterwards(site: Controlled) -> None:
+    site.limits = Limits(jobs=1, free_memory=1)
+    site.playbook(f"- ansible.builtin.shell: echo {{{{ inventory_hostname }}}} >> {site.path}/log")
+    runner, job = site.parted(), site.job("web1")
+    assert runner.reserve(job, lambda: True)
+    results, other = running(site, site.job("web2", name="job-2"))
+    until(site.folder("job-2").waiting.exists)
+    assert runner.run(job).status is JobStatus.FINISHED
+    other.join()
+    assert results[0].status is JobStatus.FINISHED
+    assert site.log() == ["web1", "web2"]
+    assert runner.reserve(job, lambda: True), "what has begun needs no place"
+
+
+def test_nobody_waits_for_a_place_longer_than_it_makes_sense(site: Controlled) -> None:
+    site.memory, site.limits = 10, Limits(free_memory=100)
+    asked = iter([True, True, False])
+    assert not site.parted().reserve(site.job("web1"), lambda: next(asked))
+    assert not site.folder().waiting.exists()
+
+
 def test_a_run_that_waits_can_be_stopped(site: Controlled) -> None:
     site.memory, site.limits = 10, Limits(free_memory=100)
     site.playbook(f"- ansible.builtin.shell: echo ran >> {site.path}/log")

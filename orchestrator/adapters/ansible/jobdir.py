@@ -86,6 +86,10 @@ class JobDir:
         finally:
             os.close(descriptor)
 
+    def is_begun(self) -> bool:
+        """Tell whether the job was begun, or is carried, or has ended."""
+        return self.path.exists() and (self.started.exists() or self.result.exists() or self.is_carried())
+
     def is_carried(self) -> bool:
         """Tell whether a supervisor holds the job, or somebody who clears up after a dead one."""
         with self.held() as free:

@@ -24,7 +24,7 @@ _LOOK = 0.1
 
 
 class PartedRunner:
-    """The ``PlaybookRunner`` of the product: parts of a round side by side, each under an id of its own.
+    """Implements ``ports.PacedRunner``: parts of a round side by side, each under an id of its own.
 
     A job that needs one run only is that run, under its own id.
     """
@@ -46,6 +46,16 @@ class PartedRunner:
             results += self._side_by_side([part for part in mine if part.hosts or self._is_begun(part.id)], on_wait)
             first += len(parts)
         return _whole(job.id, [host.host for host in job.hosts], results)
+
+    def reserve(self, job: Job, go_on: Callable[[], bool]) -> bool:
+        """Get a place for a job's first part; those beside it wait for their places when it runs.
+
+        One place, since whoever held some and waited for more could wait for somebody who does the same.
+        """
+        rounds = self._rounds(job)
+        if sum(len(parts) for parts in rounds) < 2:
+            return self._runner.reserve(job, go_on)
+        return self._runner.reserve(_part_of(job, rounds[0][0], 1), go_on)
 
     def result(self, job_id: str) -> JobResult | None:
         """Return what came of a job that was once started, or None; wait for it while it runs."""
@@ -92,8 +102,7 @@ class PartedRunner:
         )
 
     def _is_begun(self, job_id: str) -> bool:
-        folder = self._folder(job_id)
-        return folder.path.exists() and (folder.started.exists() or folder.result.exists() or folder.is_carried())
+        return self._folder(job_id).is_begun()
 
     def _side_by_side(self, jobs: Sequence[Job], on_wait: Callable[[], None] | None) -> list[JobResult]:
         if not jobs:

@@ -62,6 +62,7 @@ class SupervisedRunner:
         self._secrets = tuple(secrets)
         self._harvests: dict[str, frozenset[str]] = {}
         self._harvesting = Lock()
+        self._reserved: dict[str, int] = {}
 
     def run(self, job: Job, *, on_wait: Callable[[], None] | None = None) -> JobResult:
         """Run the job at most once for its id and wait for the result, whoever started it.
@@ -72,10 +73,33 @@ class SupervisedRunner:
         folder = self._folder(job.id)
         if not is_placed(folder, job):
             place(folder, job, self._content_root(job.content), self._forks, self._controller.programs(job))
-        result = self._wait(folder, on_wait, job)
+        try:
+            result = self._wait(folder, on_wait, job)
+        finally:
+            _give_up(self._reserved.pop(job.id, None))
         if result is None:
             raise Unavailable(f"job {job.id} could not be begun in {folder.path}.")
         return result
+
+    def reserve(self, job: Job, go_on: Callable[[], bool]) -> bool:
+        """Get a place for a job that this process is to run next, while ``go_on`` says so; a job begun needs none."""
+        folder, wait = self._folder(job.id), 0.0
+        try:
+            while go_on():
+                if job.id in self._reserved or folder.is_begun():
+                    return True
+                place = self._controller.place(job)
+                if not place.why:
+                    if place.descriptor is not None:
+                        self._reserved[job.id] = place.descriptor
+                    return True
+                folder.create()
+                _say_that_it_waits(folder, place.why)
+                wait = min(wait + POLL, 1.0)
+                time.sleep(wait)
+            return False
+        finally:
+            folder.waiting.unlink(missing_ok=True)
 
     def result(self, job_id: str) -> JobResult | None:
         """Return what came of a job that was once started, or None; wait for it while it runs.
@@ -122,7 +146,9 @@ class SupervisedRunner:
 
     def _start_when_there_is_a_place(self, folder: JobDir, job: Job) -> Thread | None:
         # A job that was stopped while it waited ends at once: its supervisor starts no Ansible.
-        place = Place(None, "") if folder.stop.exists() else self._controller.place(job)
+        reserved = self._reserved.pop(job.id, None)
+        ready = reserved is not None or folder.stop.exists()
+        place = Place(reserved, "") if ready else self._controller.place(job)
         if place.why:
             _say_that_it_waits(folder, place.why)
             return None
@@ -130,8 +156,7 @@ class SupervisedRunner:
             return self._start(folder, job.content, place.descriptor)
         finally:
             folder.waiting.unlink(missing_ok=True)
-            if place.descriptor is not None:
-                os.close(place.descriptor)
+            _give_up(place.descriptor)
 
     def _start(self, folder: JobDir, content: str, place: int | None) -> Thread:
         """Start a supervisor in a session of its own, and a thread that collects it when it ends.
@@ -198,6 +223,11 @@ class _Pulse:
         if self._call and time.monotonic() >= self._next:
             self._next = time.monotonic() + 1
             self._call()
+
+
+def _give_up(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def _say_that_it_waits(folder: JobDir, why: str) -> None:
