@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,13 @@ def test_each_host_is_patched_and_put_back_by_the_ansible_that_the_plan_names(si
     assert site.ended(change).state is ChangeState.ROLLED_BACK
     assert at_work(park, "new", "old") == planned
     assert {name: park[name].version("labapp") for name in planned} == {"new": "1.0", "old": "1.0"}
-    assert site.store.documents(change, "job").keys() >= {f"{change}.l1.w1.b1.patch"}
+
+    site.give("change", "close", change, "--yes")
+    exported = str(site.json("audit", "export", change)["bundle"])
+    site.give("audit", "verify", exported, "--key", str(site.state / "signing-key.pub.pem"))
+    events = f"tasks/{change}.l1.w1.b1.patch.part2.events.jsonl.gz"
+    with tarfile.open(exported) as bundle:
+        assert events in bundle.getnames()
 
 
 def test_doctor_starts_each_installation_and_reads_the_inventory_with_it(site: Site) -> None:
