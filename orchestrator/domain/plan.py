@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from orchestrator.domain.admission import Estimate
 from orchestrator.domain.baseline import LeftOut
-from orchestrator.domain.canonical import digest
+from orchestrator.domain.canonical import CAME_LATER, digest
 from orchestrator.domain.change import ChangeSpec, Waiver
 from orchestrator.domain.lock import PatchLock, Platform
 from orchestrator.domain.rollback import RollbackClass, Statefulness
@@ -48,8 +48,8 @@ class HostPlan:
     statefulness: Statefulness = Statefulness.STATEFUL
     cluster: str = ""
     zone: str = ""
-    ansible: str = ""
     variables: str = ""
+    ansible: str = field(default="", metadata=CAME_LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ def latest_progress(jobs: Path, change: str) -> str:
     """
     every = list(jobs.glob(f"{change}.*"))
     for folder in sorted(every):
-        if waiting := JobDir(folder).read(folder / "waiting"):
+        waiting = JobDir(folder).read(folder / "waiting")
+        if waiting and Path(f"/proc/{waiting.get('pid')}").exists():
             return f"{folder.name} waits: {waiting.get('why', '')}"
     folders = [folder for folder in every if (folder / "progress.jsonl").exists()]
     newest = max(folders, key=lambda folder: (folder / "progress.jsonl").stat().st_mtime, default=None)

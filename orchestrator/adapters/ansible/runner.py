@@ -27,6 +27,8 @@ from orchestrator.domain.job import Job, JobResult
 from orchestrator.errors import InvalidInput, Unavailable
 
 POLL = 0.05
+WAIT = 0.5
+"""Seconds between two looks for a place."""
 ATTEMPTS = 3
 """How often a supervisor is started for a job that none has begun; more often would hide what is wrong."""
 
@@ -83,7 +85,7 @@ class SupervisedRunner:
 
     def reserve(self, job: Job, go_on: Callable[[], bool]) -> bool:
         """Get a place for a job that this process is to run next, while ``go_on`` says so; a job begun needs none."""
-        folder, wait = self._folder(job.id), 0.0
+        folder = self._folder(job.id)
         try:
             while go_on():
                 if job.id in self._reserved or folder.is_begun():
@@ -95,8 +97,7 @@ class SupervisedRunner:
                     return True
                 folder.create()
                 _say_that_it_waits(folder, place.why)
-                wait = min(wait + POLL, 1.0)
-                time.sleep(wait)
+                time.sleep(WAIT)
             return False
         finally:
             folder.waiting.unlink(missing_ok=True)
@@ -139,6 +140,7 @@ class SupervisedRunner:
                 attempts += 1
                 carrier = started
             else:
+                time.sleep(WAIT)
                 pulse.beat()
         if carrier:
             carrier.join(timeout=5)
@@ -232,7 +234,7 @@ def _give_up(descriptor: int | None) -> None:
 
 def _say_that_it_waits(folder: JobDir, why: str) -> None:
     if folder.read(folder.waiting).get("why") != why:
-        folder.write(folder.waiting, {"why": why})
+        folder.write(folder.waiting, {"why": why, "pid": os.getpid()})
         _log.warning("job %s waits: %s", folder.path.name, why)
 
 
