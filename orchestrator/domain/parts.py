@@ -32,9 +32,14 @@ def cut(hosts: Sequence[HostJob], throttle: Mapping[str, int]) -> tuple[Round, .
     """
     found: list[dict[str, list[str]]] = []
     in_work: list[Counter[str]] = []
+    # A round that had no room for these groups has none later: rounds only fill.
+    full_before: dict[tuple[str, ...], int] = {}
     for one in hosts:
-        groups = [group for group in one.throttle if group in throttle]
-        at = _first_with_room(groups, in_work, throttle)
+        groups = tuple(group for group in one.throttle if group in throttle)
+        at = full_before.get(groups, 0)
+        while at < len(found) and any(in_work[at][group] >= throttle[group] for group in groups):
+            at += 1
+        full_before[groups] = at
         if at == len(found):
             found.append({})
             in_work.append(Counter())
@@ -75,10 +80,3 @@ def _by_name(hosts: Sequence[Host], names: Callable[[Host], tuple[str, ...]]) ->
         name: ", ".join(mine[:3]) + (f" and {len(mine) - 3} more" * (len(mine) > 3)) for name, mine in users.items()
     }
     return sorted(shown.items())
-
-
-def _first_with_room(groups: Sequence[str], in_work: Sequence[Counter[str]], throttle: Mapping[str, int]) -> int:
-    for at, counted in enumerate(in_work):
-        if all(counted[group] < throttle[group] for group in groups):
-            return at
-    return len(in_work)

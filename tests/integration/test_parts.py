@@ -180,9 +180,12 @@ def test_a_stopped_job_begins_no_further_part(site: Controlled) -> None:
 def test_a_part_whose_ansible_is_gone_is_told_and_the_others_are_not_lost(site: Controlled) -> None:
     site.playbook(VERSION)
     job = site.told(a_host("web1"), a_host("web2", "newer"))
+    result = site.parted().run(job)
+    assert result.status is JobStatus.NOT_STARTED
+    assert {host.host: host.outcome for host in result.hosts} == {"web1": HostOutcome.OK, "web2": HostOutcome.NOTHING}
+    assert "no Ansible installation 'newer'" in result.by_host["web2"].message
     with pytest.raises(Unavailable, match="no Ansible installation 'newer'"):
-        site.parted().run(job)
-    assert site.folder("job-1.part1").result.exists()
+        site.parted().run(site.told(a_host("web1", "newer"), a_host("web2", "newest"), name="job-3"))
     with pytest.raises(InvalidInput, match="needs several Ansible installations"):
         SupervisedRunner(jobs=site.jobs, content_root=lambda _: site.content).run(replace(job, id="job-2"))
 

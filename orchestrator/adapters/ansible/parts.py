@@ -15,6 +15,7 @@ from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.adapters.ansible.runner import SupervisedRunner
 from orchestrator.domain.job import Artifact, HostOutcome, HostResult, Job, JobResult, JobStatus
 from orchestrator.domain.parts import Part, Round, cut
+from orchestrator.errors import Unavailable
 
 #: What the whole is where its parts ended differently: the first of these that one of them was.
 _GRAVEST = (
@@ -35,17 +36,25 @@ class PartedRunner:
         self._throttle = throttle
 
     def run(self, job: Job, *, on_wait: Callable[[], None] | None = None) -> JobResult:
-        """Run the job at most once for its id and wait for the result; see ``SupervisedRunner.run``."""
+        """Run the job at most once for its id and wait for the result; see ``SupervisedRunner.run``.
+
+        A part that cannot begin, because its Ansible is missing, is told as not started; the others are not lost by
+        that. Raises Unavailable where none could begin.
+        """
         rounds = self._rounds(job)
         if sum(len(parts) for parts in rounds) < 2:
             return self._runner.run(job, on_wait=on_wait)
-        results: list[JobResult] = []
+        results: list[JobResult | Unavailable] = []
         first = 1
         for parts in rounds:
             mine = [_part_of(job, part, number) for number, part in enumerate(parts, start=first)]
             results += self._side_by_side([part for part in mine if part.hosts or self._is_begun(part.id)], on_wait)
             first += len(parts)
-        return _whole(job.id, [host.host for host in job.hosts], results)
+        told = [one for one in results if isinstance(one, JobResult)]
+        missing = [one for one in results if isinstance(one, Unavailable)]
+        if missing and not told:
+            raise missing[0]
+        return _as_one(job.id, [one.host for one in job.hosts], [*told, *map(_not_begun, missing)])
 
     def reserve(self, job: Job, go_on: Callable[[], bool]) -> bool:
         """Get a place for a job's first part; those beside it wait for their places when it runs.
@@ -64,7 +73,7 @@ class PartedRunner:
             return self._runner.result(job_id)
         results = [found for part in _ids(job_id, rounds) if (found := self._runner.result(part))]
         hosts = [host for parts in rounds for part in parts for host in part.hosts]
-        return _whole(job_id, hosts, results) if results else None
+        return _as_one(job_id, hosts, results) if results else None
 
     def is_running(self, job_id: str) -> bool:
         """Tell whether somebody carries the job, or a part of it, now."""
@@ -104,14 +113,16 @@ class PartedRunner:
     def _is_begun(self, job_id: str) -> bool:
         return self._folder(job_id).is_begun()
 
-    def _side_by_side(self, jobs: Sequence[Job], on_wait: Callable[[], None] | None) -> list[JobResult]:
+    def _side_by_side(
+        self, jobs: Sequence[Job], on_wait: Callable[[], None] | None
+    ) -> Sequence[JobResult | Unavailable]:
         if not jobs:
             return []
         for job in jobs:
             if self._folder(_whole_id(job.id)).stop.exists():
                 self._runner.stop(job.id)
         if len(jobs) == 1:
-            return [self._runner.run(jobs[0], on_wait=on_wait)]
+            return [_run(self._runner, jobs[0], on_wait)]
         return _Together(self._runner, jobs).results(on_wait)
 
     def _folder(self, job_id: str) -> JobDir:
@@ -128,9 +139,10 @@ class _Together:
     def __init__(self, runner: SupervisedRunner, jobs: Sequence[Job]) -> None:
         self._runner, self._jobs = runner, jobs
         self._left = Event()
-        self._found: dict[str, JobResult | BaseException] = {}
+        self._found: dict[str, JobResult | Unavailable] = {}
+        self._errors: list[BaseException] = []
 
-    def results(self, on_wait: Callable[[], None] | None) -> list[JobResult]:
+    def results(self, on_wait: Callable[[], None] | None) -> Sequence[JobResult | Unavailable]:
         threads = [Thread(target=self._carry, args=(job,), name=job.id, daemon=True) for job in self._jobs]
         for thread in threads:
             thread.start()
@@ -139,11 +151,9 @@ class _Together:
         except BaseException:
             self._left.set()
             raise
-        found = [self._found[job.id] for job in self._jobs]
-        for one in found:
-            if isinstance(one, BaseException):
-                raise one
-        return [one for one in found if isinstance(one, JobResult)]
+        for error in self._errors:
+            raise error
+        return [self._found[job.id] for job in self._jobs]
 
     def _wait(self, threads: Sequence[Thread], on_wait: Callable[[], None] | None) -> None:
         turns = 0
@@ -156,13 +166,27 @@ class _Together:
 
     def _carry(self, job: Job) -> None:
         try:
-            self._found[job.id] = self._runner.run(job, on_wait=self._go_on)
+            self._found[job.id] = _run(self._runner, job, self._go_on)
         except BaseException as error:
-            self._found[job.id] = error
+            self._errors.append(error)
 
     def _go_on(self) -> None:
         if self._left.is_set():
             raise _Left
+
+
+def _run(runner: SupervisedRunner, job: Job, on_wait: Callable[[], None] | None) -> JobResult | Unavailable:
+    try:
+        return runner.run(job, on_wait=on_wait)
+    except Unavailable as error:
+        return error
+
+
+def _not_begun(error: Unavailable) -> JobResult:
+    return JobResult(
+        id="not started", status=JobStatus.NOT_STARTED, rc=None, started_at=None, finished_at=None, hosts=(),
+        message=str(error),
+    )  # fmt: skip
 
 
 def _cut_file(folder: JobDir) -> Path:
@@ -182,11 +206,12 @@ def _whole_id(part_id: str) -> str:
 
 
 def _part_of(job: Job, part: Part, number: int) -> Job:
-    mine = tuple(replace(one, ansible=part.ansible) for one in job.hosts if one.host in part.hosts)
+    names = frozenset(part.hosts)
+    mine = tuple(replace(one, ansible=part.ansible) for one in job.hosts if one.host in names)
     return replace(job, id=_part_id(job.id, number), hosts=mine)
 
 
-def _whole(job_id: str, hosts: Sequence[str], results: Sequence[JobResult]) -> JobResult:
+def _as_one(job_id: str, hosts: Sequence[str], results: Sequence[JobResult]) -> JobResult:
     """Return the results of the parts as one; a host that was in none of them is told as such."""
     by_host = {name: one for result in results for name, one in result.by_host.items()}
     message = "\n".join(f"{result.id}: {result.message}" for result in results if result.message)
