@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from orchestrator.domain.inventory import Environment
 from orchestrator.domain.job import HostJob, HostOutcome, Job, JobResult, JobStatus
 from orchestrator.domain.limits import Limits
 from orchestrator.errors import InvalidInput, Unavailable
-from tests.integration.test_runner import Site, until
+from tests.integration.test_runner import ROOT, Site, until
 
 #: Installed by script/bootstrap --dev.
 LEGACY = Path(sys.prefix) / "ansible-2.16"
@@ -165,6 +167,26 @@ def test_who_goes_on_after_a_crash_finds_every_host_in_the_part_that_it_was_in(s
     assert site.begun() == ["job-1.part1", "job-1.part2", "job-1.part3"]
 
 
+def test_parts_outlive_a_killed_caller_and_keep_their_places(site: Controlled) -> None:
+    site.playbook(f"- ansible.builtin.shell: sleep 3; echo {{{{ inventory_hostname }}}} >> {site.path}/log")
+    code = f"""
+        from pathlib import Path
+        from tests.integration.test_parts import Controlled, a_host
+        site = Controlled.__new__(Controlled)
+        site.path, site.content, site.jobs = (Path(p) for p in {[str(site.path), str(site.content), str(site.jobs)]})
+        site.parted().run(site.told(a_host("web1"), a_host("web2", "legacy")))
+        """
+    caller = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, start_new_session=True)
+    until(lambda: site.jobs.exists() and site.begun() == ["job-1.part1", "job-1.part2"])
+    os.killpg(caller.pid, signal.SIGKILL)
+    caller.wait()
+    two = Slots(folder=site.path / "slots", limits=Limits(jobs=2, free_memory=1))
+    assert two.take(puts_back=True).why == "2 Ansible runs are at work, limits.jobs = 2"
+    result = site.parted().run(site.told(a_host("web1"), a_host("web2", "legacy")))
+    assert result.status is JobStatus.FINISHED
+    assert sorted(site.log()) == ["web1", "web2"]
+
+
 def test_a_stopped_job_begins_no_further_part(site: Controlled) -> None:
     site.throttle = {"esx1": 1}
     site.playbook(f"- ansible.builtin.shell: echo {{{{ inventory_hostname }}}} >> {site.path}/log; sleep 2")
@@ -231,6 +253,16 @@ def test_nobody_waits_for_a_place_longer_than_it_makes_sense(site: Controlled) -
     asked = iter([True, True, False])
     assert not site.parted().reserve(site.job("web1"), lambda: next(asked))
     assert not site.folder().waiting.exists()
+
+
+def test_who_died_while_waiting_waits_no_more(site: Controlled) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    folder = JobDir(site.jobs / "CHG-0001.one")
+    folder.create()
+    for process, told in ((os.getpid(), "CHG-0001.one waits: full"), (gone.pid, "")):
+        folder.write(folder.waiting, {"why": "full", "pid": process})
+        assert latest_progress(site.jobs, "CHG-0001") == told
 
 
 def test_a_run_that_waits_can_be_stopped(site: Controlled) -> None:
