@@ -147,6 +147,15 @@ class PlaybookRunner(Protocol):
         """Ask the job to end: no further task begins; what the hosts are doing goes on."""
 
 
+class PacedRunner(PlaybookRunner, Protocol):
+    """An Ansible of which only so much runs at once: a job may have to wait for a place."""
+
+    def reserve(self, job: Job, go_on: Callable[[], bool]) -> bool:
+        """Get a place for a job that is to be run next, and wait for it while ``go_on``, asked at once and then again
+        and again, says so. False: there is none. A job that has begun needs none.
+        """
+
+
 class Probe(Protocol):
     """A direct look at hosts, without Ansible."""
 

@@ -14,11 +14,16 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from orchestrator.adapters.ansible.content import SiteContent
+from orchestrator.adapters.ansible.controller import Controller
+from orchestrator.adapters.ansible.installations import installed, programs_of, try_out
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
 from orchestrator.adapters.ansible.kit import FolderKit
 from orchestrator.adapters.ansible.packages import PackageStore
+from orchestrator.adapters.ansible.parts import PartedRunner
 from orchestrator.adapters.ansible.progress import latest_progress
 from orchestrator.adapters.ansible.runner import SupervisedRunner
+from orchestrator.adapters.ansible.slots import Slots, free_memory
+from orchestrator.adapters.ansible.versions import versions_in
 from orchestrator.adapters.evidence.bundle import Notary
 from orchestrator.adapters.evidence.keys import current, rotate
 from orchestrator.adapters.evidence.outside import AppendedFile
@@ -96,29 +101,55 @@ class Site:
     @cached_property
     def content(self) -> SiteContent:
         """What Ansible runs."""
-        return SiteContent(site=self.settings.site, state=self.settings.state, site_key=self._site_key)
+        return SiteContent(
+            site=self.settings.site,
+            state=self.settings.state,
+            site_key=self._site_key,
+            installations=self.settings.installations,
+        )
+
+    def tried_installation(self, name: str) -> Mapping[str, str]:
+        """Return the versions in a named Ansible installation, once it has started. Raises Unavailable."""
+        environment = self.settings.installations[name]
+        installed(environment)
+        return versions_in(environment, self.settings.site) | {"ansible-core": try_out(environment)}
+
+    def free_memory(self) -> int:
+        """Return the MiB of memory that a new process could have."""
+        return free_memory()
 
     @cached_property
     def inventory(self) -> AnsibleInventory:
         """The site's hosts."""
+        return self.inventory_of("")
+
+    def inventory_of(self, installation: str) -> AnsibleInventory:
+        """Return the site's hosts as one of the Ansible installations reads them."""
         return AnsibleInventory(
             site=self.settings.site,
             frozen=self.content.root,
             site_key=self._site_key,
             vault_password=self._vault_password,
+            programs=programs_of(self.settings.installations, installation),
         )
 
     @cached_property
-    def runner(self) -> SupervisedRunner:
-        """Ansible, supervised."""
-        return SupervisedRunner(
-            jobs=self.settings.state / "jobs",
+    def runner(self) -> PartedRunner:
+        """Ansible, supervised, and cut into runs as installations and limits ask."""
+        jobs, limits = self.settings.state / "jobs", self.settings.limits
+        supervised = SupervisedRunner(
+            jobs=jobs,
             content_root=self.content.root,
-            forks=self.settings.forks,
-            environment=self._pinned_hosts,
+            forks=limits.forks_of_a_run(self.settings.forks),
+            controller=Controller(
+                environment=self._pinned_hosts,
+                installations=self.settings.installations,
+                slots=Slots(folder=self.settings.state / "slots", limits=limits),
+            ),
             vault_password=self._vault_password,
             secrets=[resolve(reference) for reference in self.settings.secrets.values()],
         )
+        return PartedRunner(supervised, jobs=jobs, throttle=limits.throttle)
 
     @cached_property
     def carriers(self) -> Carriers:
@@ -147,7 +178,7 @@ class Site:
                 executor=SINGLE if self._is_single else name,
                 codec=codec,
                 sharing=self.carriers.share,
-                at_once=self.settings.jobs,
+                at_once=self.settings.limits.jobs,
             )
             yield Worker(durable, self.workers, name, manner, self.clock)
 
@@ -193,12 +224,14 @@ class Site:
                 frozen=self.content.root,
                 restore_lines={name: tool.restore_line for name, tool in self._tools.items()},
                 vault_password=self._vault_password,
+                installations=self.settings.installations,
             ),
             providers=self._providers,
             classes={"packages": RollbackClass.PACKAGE}
             | {name: provider.rollback_class for name, provider in self.settings.rollback.items()},
             checks=service_checks(),
             node=socket.gethostname(),
+            throttle=self.settings.limits.throttle,
         )
 
     def caller(self, key_file: str = "") -> Caller:

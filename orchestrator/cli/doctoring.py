@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.domain.inventory import Environment
+from orchestrator.cli import show
+from orchestrator.domain.inventory import Environment, Host
+from orchestrator.domain.parts import why_not_cut
 from orchestrator.errors import OrchestratorError
 from orchestrator.wiring import Site
 
@@ -30,6 +32,7 @@ def examine(site: Site) -> list[Finding]:
     checks: tuple[tuple[str, Callable[[Site], Iterator[Finding]]], ...] = (
         ("programs", _programs),
         ("ansible", _ansible),
+        ("installations", _installations),
         ("database", _database),
         ("people", _people),
         ("keys", _keys),
@@ -37,6 +40,7 @@ def examine(site: Site) -> list[Finding]:
         ("host keys", _host_keys),
         ("disk", _disk),
         ("workers", _workers),
+        ("memory", _memory),
         ("changes", _changes),
     )
     found: list[Finding] = []
@@ -63,6 +67,27 @@ def _ansible(site: Site) -> Iterator[Finding]:
         what="ansible-core", ok=bool(core), seen=core or "not found", advice="" if core else "install the project again"
     )
     yield Finding(what="content", ok=bool(content.files), seen=f"{len(content.files)} files, {content.digest[:12]}")
+
+
+def _installations(site: Site) -> Iterator[Finding]:
+    """Start each Ansible installation that orchestrator.toml names."""
+    for name, folder in sorted(site.settings.installations.items()):
+        try:
+            versions = dict(site.tried_installation(name))
+        except OrchestratorError as error:
+            yield Finding(what=f"ansible {name}", ok=False, seen=str(error), advice="as it says")
+        else:
+            core = versions.pop("ansible-core")
+            yield Finding(what=f"ansible {name}", ok=True, seen=f"{core} in {folder}, {show.collections(versions)}")
+
+
+def _memory(site: Site) -> Iterator[Finding]:
+    free, floor = site.free_memory(), site.settings.limits.free_memory
+    advice = "no change begins an Ansible run until there is more: free some, or lower limits.free_memory"
+    yield Finding(
+        what="memory", ok=free >= floor, seen=f"{free} MiB available, limits.free_memory = {floor}",
+        advice="" if free >= floor else advice,
+    )  # fmt: skip
 
 
 def _database(site: Site) -> Iterator[Finding]:
@@ -108,7 +133,26 @@ def _keys(site: Site) -> Iterator[Finding]:
 def _inventory(site: Site) -> Iterator[Finding]:
     for environment in Environment:
         hosts = site.inventory.resolve("all", environment)
-        yield Finding(what=f"inventory {environment}", ok=True, seen=f"{len(hosts)} hosts")
+        wrong = why_not_cut(hosts, site.content.read(), site.settings.limits.throttle)
+        yield Finding(
+            what=f"inventory {environment}", ok=not wrong, seen="; ".join((f"{len(hosts)} hosts", *wrong)),
+            advice="correct the host variables, or orchestrator.toml" if wrong else "",
+        )  # fmt: skip
+        yield from () if wrong else _readings(site, environment, hosts)
+
+
+def _readings(site: Site, environment: Environment, hosts: Sequence[Host]) -> Iterator[Finding]:
+    """Have each installation read the inventory: older ones pass over files that newer ones read."""
+    for name in sorted({host.ansible for host in hosts} - {""}):
+        seen = {host.name: host.fingerprint for host in site.inventory_of(name).resolve("all", environment)}
+        others = [h.name for h in hosts if h.ansible == name and seen.get(h.name) != h.fingerprint]
+        yield Finding(
+            what=f"ansible {name}", ok=not others,
+            seen=f"reads {', '.join(others[:3])} of {environment} otherwise than the controller's own" if others
+            else f"reads its hosts of {environment} as the controller's own does",
+            advice="write the inventory so that both read it: files that end in .yml, without newer filters" if others
+            else "",
+        )  # fmt: skip
 
 
 def _host_keys(site: Site) -> Iterator[Finding]:

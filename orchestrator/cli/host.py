@@ -85,7 +85,8 @@ def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     )
     say(
         f"groups {', '.join(host.groups) or '-'}; {host.statefulness}; "
-        f"rollback {'+'.join(host.providers) or 'packages'}"
+        f"rollback {'+'.join(host.providers) or 'packages'}; ansible {host.ansible or 'default'}"
+        + (f"; limits {', '.join(host.throttle)}" if host.throttle else "")
     )
     for lease in leases:
         say(f"held by {lease.change} under token {lease.token} until {lease.expires_at:%Y-%m-%d %H:%MZ}")
@@ -185,4 +186,6 @@ def _plain(environment: Environment, host: Host) -> dict[str, object]:
         "family": host.family,
         "cluster": host.cluster,
         "zone": host.zone,
+        "ansible": host.ansible or "default",
+        "throttle": list(host.throttle),
     }

@@ -117,7 +117,8 @@ def hosts(runs: Sequence[HostRun]) -> None:
 
 def plan(change: ChangeRequest, plan: PatchPlan, predictions: Sequence[Prediction], fitting: Fit) -> None:
     """Show the plan as approvers decide on it."""
-    spec = change.spec
+    spec, content = change.spec, plan.content
+    versions = _versions(content.versions_of(""))
     facts(
         [
             ("plan", Text(plan.digest, style="bold cyan")),
@@ -129,10 +130,8 @@ def plan(change: ChangeRequest, plan: PatchPlan, predictions: Sequence[Predictio
                 f"{spec.reboot}; services on replaced files are {'restarted' if spec.restart_services else 'left'}",
             ),
             ("checks", ", ".join(["units", "failed units", "ports", *(c.name for c in spec.health)])),
-            (
-                "content",
-                f"{plan.content.digest[:12]}, {len(plan.content.files)} files, {_versions(plan.content.versions)}",
-            ),
+            ("content", f"{content.digest[:12]}, {len(content.files)} files, {versions}"),
+            *_other_ansibles(plan),
         ]
     )
     say()
@@ -219,8 +218,27 @@ def _rollout(plan: PatchPlan) -> str:
 
 
 def _versions(versions: Mapping[str, str]) -> str:
-    core = versions.get("ansible-core", "?")
-    return f"ansible-core {core} and {max(0, len(versions) - 1)} collections and packages"
+    rest = {name: version for name, version in versions.items() if name != "ansible-core"}
+    return f"ansible-core {versions.get('ansible-core', '?')} and {collections(rest)}"
+
+
+def _other_ansibles(plan: PatchPlan) -> list[tuple[str, str]]:
+    """Tell of each Ansible installation beside the controller's own: its versions, and the hosts that need it."""
+    users: dict[str, list[str]] = {}
+    for host in plan.hosts:
+        users.setdefault(host.ansible, []).append(host.host)
+    return [
+        (f"ansible {name}", f"{_versions(plan.content.versions_of(name))}, for {_few(users[name])}")
+        for name in sorted(users)
+        if name
+    ]
+
+
+def collections(versions: Mapping[str, str]) -> str:
+    """Return in words what there is beside ansible-core: by name where it is little."""
+    if len(versions) > 3:
+        return f"{len(versions)} collections and packages"
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "no collections"
 
 
 def _duration(seconds: float) -> str:

@@ -16,6 +16,10 @@ from typing import TypeAlias
 
 Plain: TypeAlias = "None | bool | int | str | list[Plain] | dict[str, Plain]"
 
+#: Metadata of a dataclass field that came later than values without it had been signed: it is left out where it is
+#: empty, so that these keep their digest.
+CAME_LATER: Mapping[str, bool] = {"came later": True}
+
 
 def canonical(value: object) -> bytes:
     """Return the canonical JSON of ``value``: sorted ASCII keys, no spaces, UTF-8, no newline at the end."""
@@ -41,7 +45,11 @@ def plain(value: object) -> Plain:
     if isinstance(value, timedelta):
         return int(value.total_seconds())
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {
+            field.name: plain(item)
+            for field in fields(value)
+            if (item := getattr(value, field.name)) or "came later" not in field.metadata
+        }
     if isinstance(value, Mapping):
         return {_key(key): plain(item) for key, item in value.items()}
     if isinstance(value, frozenset | set):

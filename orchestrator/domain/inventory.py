@@ -59,7 +59,8 @@ class Host:
     """One host. ``fingerprint`` is the HMAC, under the site key, of all its variables.
 
     Read from the host variables ``patch_family`` (apt, dnf, zypper; "" = detect), ``patch_zone``, ``patch_cluster``,
-    ``patch_state`` and ``patch_rollback`` (provider names; () = packages).
+    ``patch_state``, ``patch_rollback`` (provider names; () = packages), ``patch_ansible`` (the Ansible installation
+    that works on it; "" = the controller's own) and ``patch_throttle_group`` (names of limits).
     """
 
     name: str
@@ -70,5 +71,7 @@ class Host:
     cluster: str = ""
     statefulness: Statefulness = Statefulness.STATEFUL
     providers: tuple[str, ...] = ()
+    ansible: str = ""
+    throttle: tuple[str, ...] = ()
     fingerprint: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)

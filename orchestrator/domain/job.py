@@ -10,13 +10,22 @@ from enum import StrEnum
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.inventory import Environment
 
+#: The playbook that puts hosts back.
+RESTORE = "restore.yml"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostJob:
-    """What one host is told: its ``patch_job`` variable (docs/playbook-interface.md)."""
+    """What one host is told: its ``patch_job`` variable (docs/playbook-interface.md).
+
+    ``ansible`` is the installation that works on it ("" is the controller's own), ``throttle`` the groups whose limit
+    counts it.
+    """
 
     host: str
     patch_job: Mapping[str, Plain]
+    ansible: str = ""
+    throttle: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +42,11 @@ class Job:
     content: str
     hosts: tuple[HostJob, ...]
     timeout: int
+
+    @property
+    def puts_back(self) -> bool:
+        """Tell whether it puts hosts back to what they were."""
+        return self.playbook == RESTORE
 
 
 class JobStatus(StrEnum):

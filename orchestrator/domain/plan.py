@@ -8,12 +8,15 @@ from datetime import timedelta
 
 from orchestrator.domain.admission import Estimate
 from orchestrator.domain.baseline import LeftOut
-from orchestrator.domain.canonical import digest
+from orchestrator.domain.canonical import CAME_LATER, digest
 from orchestrator.domain.change import ChangeSpec, Waiver
 from orchestrator.domain.lock import PatchLock, Platform
 from orchestrator.domain.rollback import RollbackClass, Statefulness
 from orchestrator.domain.rollout import Wave
 from orchestrator.errors import NotFound
+
+#: The version of what is not there.
+NOT_INSTALLED = "not installed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,10 @@ class PlannedItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostPlan:
-    """What will be done to one host. ``variables`` is the HMAC, under the site key, of all that its inventory says."""
+    """What will be done to one host. ``variables`` is the HMAC, under the site key, of all that its inventory says.
+
+    ``ansible`` names the installation that does it, "" the controller's own; its versions are in the content.
+    """
 
     host: str
     platform: Platform
@@ -43,6 +49,7 @@ class HostPlan:
     cluster: str = ""
     zone: str = ""
     variables: str = ""
+    ansible: str = field(default="", metadata=CAME_LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +70,11 @@ class ContentFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """All that Ansible will run: the site's files, and the versions of ansible-core and the collections."""
+    """All that Ansible will run: the site's files, and the versions of ansible-core and the collections.
+
+    A version of a named installation stands under ``INSTALLATION/NAME``; ansible-core is ``NOT_INSTALLED`` in one that
+    is not there.
+    """
 
     files: tuple[ContentFile, ...]
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +84,16 @@ class Content:
     def digest(self) -> str:
         """Return the digest of files and versions; who wrote them is not part of it."""
         return digest({"files": self.files, "versions": self.versions})
+
+    def versions_of(self, installation: str) -> dict[str, str]:
+        """Return the versions in an installation, those of the controller's own for ""; nothing for an unknown one."""
+        split = ((*name.rpartition("/"), version) for name, version in self.versions.items())
+        return {name: version for where, _, name, version in split if where == installation}
+
+    @property
+    def installations(self) -> tuple[str, ...]:
+        """Return the names of the installations beside the controller's own."""
+        return tuple(sorted({name.rpartition("/")[0] for name in self.versions} - {""}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.run import HostRun, HostStatus, score
 from orchestrator.flow import lockdown
 from orchestrator.flow.crew import Batch, Crew
-from orchestrator.flow.phases import Patched, patch, protect
+from orchestrator.flow.phases import Patched, may_patch, patch, protect
 from orchestrator.flow.reconciling import Reconciled, reconcile
 from orchestrator.flow.verifying import Verdict, ask_services, verify
 
@@ -198,12 +198,20 @@ def _protect(working: Working, batch: Batch, state: dict[str, HostRun]) -> dict[
 
 
 def _turned_back(working: Working, batch: Batch, state: dict[str, HostRun]) -> bool:
-    """Turn back while nothing has been touched, where somebody has asked for it or the cutoff has come."""
-    change = working.change()
+    """Turn back while nothing has been touched, where somebody has asked for it or the cutoff has come.
+
+    The same while the controller has no place for the patch phase: waiting must not carry hosts beyond the cutoff.
+    """
     if any(state[name].touched for name in batch.names):
         return False
-    held = lockdown.why(working.crew.ledger)
-    if change.wanted is Wanted.NOTHING and not held and working.crew.now() < change.reserved.cutoff:
+    crew = working.crew
+
+    def goes_on() -> bool:
+        change = working.change()
+        asked = change.wanted is not Wanted.NOTHING or lockdown.why(crew.ledger)
+        return not asked and crew.now() < change.reserved.cutoff
+
+    if may_patch(batch, crew, goes_on):
         return False
     _mark(working, state, batch.names, status=HostStatus.PENDING)
     return True

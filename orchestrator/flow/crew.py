@@ -10,6 +10,7 @@ from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.change import ChangeRequest, Wanted
 from orchestrator.domain.health import CheckKind
 from orchestrator.domain.inventory import Environment, Host
+from orchestrator.domain.job import HostJob
 from orchestrator.domain.plan import Content, HostPlan
 from orchestrator.domain.probe import Needs
 from orchestrator.domain.rollback import RollbackClass
@@ -19,8 +20,8 @@ from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import (
     ContentKeeper,
     Inventory,
+    PacedRunner,
     PackageKeeper,
-    PlaybookRunner,
     Probe,
     RollbackKit,
     RollbackProvider,
@@ -35,18 +36,22 @@ LOOK = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
-    """The people and tools of the night. ``node`` is the machine on which the jobs that are begun here run."""
+    """The people and tools of the night.
+
+    ``throttle`` has the limits of groups of hosts, by name; ``node`` is the machine on which jobs that are begun run.
+    """
 
     ledger: Ledger
     inventory: Inventory
     content: ContentKeeper
     packages: PackageKeeper
-    runner: PlaybookRunner
+    runner: PacedRunner
     probe: Probe
     kit: RollbackKit
     providers: Mapping[str, RollbackProvider]
     classes: Mapping[str, RollbackClass]
     checks: Mapping[CheckKind, ServiceCheck]
+    throttle: Mapping[str, int] = field(default_factory=dict)
     needs: Needs = field(default_factory=Needs)
     node: str = ""
 
@@ -110,6 +115,11 @@ class Batch:
     def job_id(self, step: str) -> str:
         """Return the id of this batch's job for a step: the same for ever, so that a job is never begun twice."""
         return f"{self.change.id}.{self.name}.{step}"
+
+    def host_job(self, plan: HostPlan, **more: Plain) -> HostJob:
+        """Return a host's part in a job: what it is told, and by which Ansible installation."""
+        throttle = self.hosts[plan.host].throttle
+        return HostJob(host=plan.host, patch_job=self.patch_job(plan, **more), ansible=plan.ansible, throttle=throttle)
 
     def patch_job(self, plan: HostPlan, **more: Plain) -> dict[str, Plain]:
         """Return what the playbooks are told about one host (docs/playbook-interface.md)."""

@@ -92,8 +92,10 @@ def _packages(states: Mapping[str, Plain]) -> dict[str, Plain]:
 
 def _tasks(jobs: Mapping[str, Plain], state: Path) -> Sequence[TaskFile]:
     found = []
-    for job, document in sorted(jobs.items()):
+    for document in (jobs[job] for job in sorted(jobs)):
         for artifact in reports.rows(document if isinstance(document, dict) else {}, "artifacts"):
             source = state / reports.text(artifact, "path")
-            found.append(TaskFile(name=f"{job}.{source.name}", sha256=reports.text(artifact, "sha256"), source=source))
+            # A job in parts has a folder for each.
+            name = f"{source.parent.name}.{source.name}"
+            found.append(TaskFile(name=name, sha256=reports.text(artifact, "sha256"), source=source))
     return found

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.drift import why_drop
 from orchestrator.domain.health import HostState
 from orchestrator.domain.identity import ORCHESTRATOR
-from orchestrator.domain.job import HostJob, HostOutcome, HostResult, Job, JobResult, JobStatus
+from orchestrator.domain.job import HostOutcome, HostResult, Job, JobResult, JobStatus
 from orchestrator.domain.journal import Outcome, Step, StepRecord
 from orchestrator.domain.plan import HostPlan, Transition
 from orchestrator.domain.rollback import RollbackClass, RollbackPoint, best, worst
 from orchestrator.flow import reports
 from orchestrator.flow.crew import JOB_TIMEOUT, Batch, Crew
 from orchestrator.ports import Occasion, Subject
+
+PATCH = "patch.yml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +53,7 @@ def run_phase(
     batch: Batch, step: Step, playbook: str, crew: Crew, *, suffix: str = "", more: Mapping[str, Plain] | None = None
 ) -> JobResult:
     """Run a playbook over the batch, at most once for batch, step and suffix, with journal entries around it."""
-    job = Job(
-        id=batch.job_id(step.value + suffix),
-        change=batch.change.id,
-        playbook=playbook,
-        environment=batch.environment,
-        content=batch.content,
-        hosts=tuple(HostJob(host=p.host, patch_job=batch.patch_job(p, **(more or {}))) for p in batch.plans),
-        timeout=JOB_TIMEOUT,
-    )
+    job = _job(batch, step.value + suffix, playbook, more or {})
     begun = _begun(batch, step, job.id, crew)
     began_on = crew.ledger.store.documents(job.change, "node").get(job.id, crew.node)
     with crew.ledger.store.begin() as writing:
@@ -98,6 +92,18 @@ def _result_from_elsewhere(job: Job, node: str, crew: Crew) -> JobResult:
     )
 
 
+def _job(batch: Batch, name: str, playbook: str, more: Mapping[str, Plain]) -> Job:
+    return Job(
+        id=batch.job_id(name),
+        change=batch.change.id,
+        playbook=playbook,
+        environment=batch.environment,
+        content=batch.content,
+        hosts=tuple(batch.host_job(plan, **more) for plan in batch.plans),
+        timeout=JOB_TIMEOUT,
+    )
+
+
 def run_again_if_it_died(
     batch: Batch, step: Step, playbook: str, crew: Crew, *, suffix: str = "", more: Mapping[str, Plain] | None = None
 ) -> JobResult:
@@ -127,9 +133,14 @@ def protect(batch: Batch, crew: Crew) -> dict[str, Protected]:
     return found
 
 
+def may_patch(batch: Batch, crew: Crew, go_on: Callable[[], bool]) -> bool:
+    """Wait for the controller to have a place for the patch phase, as long as ``go_on`` says; False: it has none."""
+    return crew.runner.reserve(_job(batch, Step.PATCH.value, PATCH, {}), go_on)
+
+
 def patch(batch: Batch, crew: Crew, *, suffix: str = "") -> dict[str, Patched]:
     """Install exactly the lock, restart or reboot, look again."""
-    result = run_phase(batch, Step.PATCH, "patch.yml", crew, suffix=suffix)
+    result = run_phase(batch, Step.PATCH, PATCH, crew, suffix=suffix)
     return {host: _patched(outcome_of(result, host), result.status) for host in batch.names}
 
 

@@ -98,10 +98,7 @@ def scan(
     """Run ``scan.yml`` over the hosts, with the lock items that each is to be asked about."""
     if not hosts:
         return {}
-    jobs = [
-        HostJob(host=h.name, patch_job=looking_job(attempt.change, h.family, items.get(h.name, ()), crew))
-        for h in hosts
-    ]
+    jobs = [told(host, looking_job(attempt.change, host.family, items.get(host.name, ()), crew)) for host in hosts]
     result = run_look(attempt, environment, "scan.yml", jobs, crew, name=name)
     return {host.name: outcome_of(result, host.name) for host in hosts}
 
@@ -120,6 +117,11 @@ def run_look(
         timeout=JOB_TIMEOUT,
     )
     return crew.runner.run(job)
+
+
+def told(host: Host, patch_job: Mapping[str, Plain]) -> HostJob:
+    """Return the host's part in a job."""
+    return HostJob(host=host.name, patch_job=patch_job, ansible=host.ansible, throttle=host.throttle)
 
 
 def looking_job(
@@ -237,6 +239,7 @@ def _host_plan(
         statefulness=host.statefulness,
         cluster=host.cluster,
         zone=host.zone,
+        ansible=host.ansible,
         variables=host.fingerprint,
     )
 

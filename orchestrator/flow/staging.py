@@ -11,16 +11,17 @@ from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
 from orchestrator.domain.inventory import Environment, Host
-from orchestrator.domain.job import HostJob, HostOutcome, JobResult
+from orchestrator.domain.job import HostOutcome, JobResult
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.lock import LockItem, Platform, lock_of
+from orchestrator.domain.parts import why_not_cut
 from orchestrator.domain.plan import HostPlan, PlannedItem
 from orchestrator.errors import NotFound, OrchestratorError, Refused
 from orchestrator.flow import lockdown, reports
 from orchestrator.flow.concluding import Conclusion
 from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Batch, Crew, Stopped
 from orchestrator.flow.phases import explain, outcome_of
-from orchestrator.flow.planning import Proof, looking_job, make_plan, providers_of, run_look, scan
+from orchestrator.flow.planning import Proof, looking_job, make_plan, providers_of, run_look, scan, told
 from orchestrator.flow.putting_back import put_back
 from orchestrator.flow.rehearsing import rehearse
 
@@ -117,6 +118,8 @@ def _hosts(attempt: Attempt, crew: Crew) -> tuple[Sequence[Host], Sequence[Host]
     both = {h.name for h in staging} & {h.name for h in production}
     if both:
         raise Refused(f"{', '.join(sorted(both))}: a host cannot prove a change to itself, it is in both inventories.")
+    if wrong := why_not_cut((*staging, *production), attempt.content, crew.throttle):
+        raise Refused("; ".join(wrong))
     return staging, production
 
 
@@ -220,8 +223,7 @@ def _download(attempt: Attempt, chosen: Sequence[Downloaded], crew: Crew) -> lis
         fetch = not keys <= covered.setdefault(one.platform, set())
         covered[one.platform] |= keys
         fetch_to = str(crew.packages.folder) if fetch else ""
-        told = looking_job(change, one.platform.family, one.items, crew, fetch_to=fetch_to)
-        jobs.append(HostJob(host=one.host.name, patch_job=told))
+        jobs.append(told(one.host, looking_job(change, one.platform.family, one.items, crew, fetch_to=fetch_to)))
     result = run_look(attempt, Environment.STAGING, "download.yml", jobs, crew, name="download")
     ready = [replace(one, items=items) for one in chosen if (items := _transaction(one, result, change, crew))]
     missing = crew.packages.missing({i.sha256 for one in ready for i in one.items})
@@ -234,11 +236,11 @@ def _download(attempt: Attempt, chosen: Sequence[Downloaded], crew: Crew) -> lis
 
 
 def _transaction(one: Downloaded, result: JobResult, change: ChangeRequest, crew: Crew) -> tuple[Candidate, ...]:
-    told = outcome_of(result, one.host.name)
-    report = told.report("download")
-    if told.outcome is HostOutcome.OK and report is not None:
+    outcome = outcome_of(result, one.host.name)
+    report = outcome.report("download")
+    if outcome.outcome is HostOutcome.OK and report is not None:
         return reports.candidates(report, "items")
-    data = plain({"host": one.host.name, "reason": explain(told)})
+    data = plain({"host": one.host.name, "reason": explain(outcome)})
     crew.ledger.note(change.id, "staging-host-failed", actor=ORCHESTRATOR, data=data if isinstance(data, dict) else {})
     return ()
 
@@ -280,6 +282,7 @@ def _bare_plan(change: ChangeRequest, host: Host) -> HostPlan:
         statefulness=host.statefulness,
         cluster=host.cluster,
         zone=host.zone,
+        ansible=host.ansible,
         variables=host.fingerprint,
     )
 

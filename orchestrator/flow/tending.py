@@ -8,13 +8,14 @@ from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeState
 from orchestrator.domain.identity import Actor
 from orchestrator.domain.inventory import Environment, Host
-from orchestrator.domain.job import HostJob, HostOutcome, Job
+from orchestrator.domain.job import HostOutcome, Job
 from orchestrator.domain.journal import Settlement, Step
 from orchestrator.domain.run import HostStatus
 from orchestrator.errors import NotFound, Unavailable
 from orchestrator.flow.batching import Working
 from orchestrator.flow.crew import JOB_TIMEOUT, Crew
 from orchestrator.flow.phases import explain, outcome_of
+from orchestrator.flow.planning import told
 from orchestrator.flow.reconciling import Reconciled, reconcile
 
 
@@ -46,7 +47,7 @@ def adopt(host: Host, environment: Environment, reason: str, actor: Actor, crew:
     with crew.ledger.store.begin() as writing:
         token = writing.lease([host.name], "adopt", now=crew.now(), hold=crew.now() - crew.now())
         writing.free("adopt")
-    told: dict[str, Plain] = {
+    patch_job: dict[str, Plain] = {
         "change": "adopt",
         "token": {"installation": crew.ledger.store.installation(), "counter": token},
         "family": host.family,
@@ -59,7 +60,7 @@ def adopt(host: Host, environment: Environment, reason: str, actor: Actor, crew:
         playbook="adopt.yml",
         environment=environment,
         content=content.digest,
-        hosts=(HostJob(host=host.name, patch_job=told),),
+        hosts=(told(host, patch_job),),
         timeout=JOB_TIMEOUT,
     )
     result = outcome_of(crew.runner.run(job), host.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.domain.inventory import Secret
+from orchestrator.domain.limits import Limits
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import NotFound
 from orchestrator.settings.references import Reference, resolve
@@ -50,20 +51,24 @@ class NotifierSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that a site sets. Paths are absolute; ``state`` lies outside the site's repository."""
+    """Everything that a site sets. Paths are absolute; ``state`` lies outside the site's repository.
+
+    ``installations`` are the virtual environments with an Ansible of their own, by name.
+    """
 
     site: Path
     name: str
     state: Path
     database: Database
     forks: int = 20
+    installations: Mapping[str, Path] = field(default_factory=dict)
     vault_password: Reference | None = None
     secrets: Mapping[str, Reference] = field(default_factory=dict)
     rollback: Mapping[str, CommandProvider] = field(default_factory=dict)
     notify: Mapping[str, NotifierSettings] = field(default_factory=dict)
     checkpoint_file: Path | None = None
     signing_key: Path
-    jobs: int = 4
+    limits: Limits = field(default_factory=Limits)
 
     def secret(self, name: str) -> Secret:
         """Return the secret that ``[secrets]`` calls so. Raises NotFound, or Unavailable where it cannot be had."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.domain.limits import Limits
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import InvalidInput, Mistake, NotFound
 from orchestrator.settings.model import CommandProvider, Database, NotifierSettings, Settings
@@ -17,8 +18,9 @@ from orchestrator.settings.table import Reading, Table, nearest
 FILE = "orchestrator.toml"
 PREFIX = "ORCHESTRATOR_"
 SIGNING_KEY = "signing-key.pem"
+OWN_INSTALLATION = "default"
 
-_NUMBERS = {("ansible", "forks"), ("limits", "jobs")}
+_NUMBERS = {("ansible", "forks"), ("limits", "jobs"), ("limits", "forks"), ("limits", "free_memory")}
 #: The settings that a variable may override: each is ORCHESTRATOR_, its table, and its key.
 _VARIABLES = {
     f"{PREFIX}{table}_{key}".upper(): (table, key)
@@ -30,6 +32,8 @@ _VARIABLES = {
         ("evidence", "checkpoint_file"),
         ("evidence", "key"),
         ("limits", "jobs"),
+        ("limits", "forks"),
+        ("limits", "free_memory"),
     )
 }
 
@@ -87,19 +91,21 @@ def _settings(top: Table, site: Path, environ: Mapping[str, str]) -> Settings:
     paths, database, ansible = top.table("paths"), top.table("database"), top.table("ansible")
     evidence, limits, secrets = top.table("evidence"), top.table("limits"), top.table("secrets")
     state = paths.path("state", outside=True) or _default_state(name, environ)
+    forks = ansible.number("forks", 20, 500)
     settings = Settings(
         site=site,
         name=name,
         state=state,
         database=Database(url=_url(database, state), password=database.reference("password")),
-        forks=ansible.number("forks", 20, 500),
+        forks=forks,
+        installations={part.key: _installation(part) for part in ansible.table("installations").tables()},
         vault_password=ansible.reference("vault_password"),
         secrets={key: found for key in secrets.left() if (found := secrets.reference(key))},
         rollback={part.key: _provider(part) for part in top.table("rollback").tables()},
         notify={part.key: _notifier(part) for part in top.table("notify").tables()},
         checkpoint_file=evidence.path("checkpoint_file"),
         signing_key=_signing_key(evidence, state),
-        jobs=limits.number("jobs", 4, 64),
+        limits=_limits(limits, forks),
     )
     for table in (paths, database, ansible, evidence, limits, top.table("site"), top):
         table.refuse_the_rest()
@@ -154,6 +160,31 @@ def _provider(table: Table) -> CommandProvider:
     )
     table.refuse_the_rest()
     return provider
+
+
+def _installation(table: Table) -> Path:
+    if table.key == OWN_INSTALLATION:
+        table.wrong("", "is the controller's own installation, which is always there; choose another name")
+    path = table.path("path")
+    if path is None:
+        table.wrong("path", 'is missing: name the virtual environment, such as "/opt/ansible-2.16"')
+    table.refuse_the_rest()
+    return path or Path()
+
+
+def _limits(table: Table, forks: int) -> Limits:
+    """Read the limits; ``forks`` are those of one Ansible run, and each may have them where nothing else is said."""
+    jobs = table.number("jobs", 4, 64)
+    throttle = table.table("throttle")
+    limits = Limits(
+        jobs=jobs,
+        forks=table.number("forks", forks * jobs, 5000),
+        free_memory=table.number("free_memory", 256, 1 << 20),
+        throttle={key: throttle.number(key, 1, 10_000) for key in throttle.left()},
+    )
+    if limits.forks < jobs:
+        table.wrong("forks", f"has to be {jobs} or more, one for each of the {jobs} runs of limits.jobs")
+    return limits
 
 
 def _notifier(table: Table) -> NotifierSettings:

@@ -85,11 +85,12 @@ class FakeContent:
     files: dict[str, str] = field(default_factory=lambda: {"playbooks/patch.yml": "aa", "playbooks/restore.yml": "bb"})
     authors: tuple[str, ...] = ("emil@example.org",)
     damaged: str = ""
+    versions: dict[str, str] = field(default_factory=lambda: {"ansible-core": "2.19.4"})
 
     def read(self) -> Content:
         """Return the content as it is now."""
         files = tuple(ContentFile(path=path, sha256=said) for path, said in sorted(self.files.items()))
-        return Content(files=files, versions={"ansible-core": "2.19.4"}, authors=self.authors)
+        return Content(files=files, versions={**self.versions}, authors=self.authors)
 
     def freeze(self, content: Content) -> None:
         """Keep the hosts as they are under the digest."""

@@ -27,7 +27,10 @@ class When(StrEnum):
 
 @dataclass
 class FakeRunner:
-    """Implements ``ports.PlaybookRunner``; ``begun`` are the jobs in the order in which they began."""
+    """Implements ``ports.PacedRunner``; ``begun`` are the jobs in the order in which they began.
+
+    While ``full``, there is no place for a job that wants one, and each look at that takes a second.
+    """
 
     machines: dict[Environment, dict[str, Machine]]
     clock: FakeClock
@@ -38,6 +41,7 @@ class FakeRunner:
     asked: list[Job] = field(default_factory=list)
     begun: list[Job] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    full: bool = False
     _results: dict[str, JobResult] = field(default_factory=dict)
     _works: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _hooks: list[tuple[str, Callable[[], object]]] = field(default_factory=list)
@@ -68,6 +72,14 @@ class FakeRunner:
         if on_wait is not None:
             on_wait()
         return self._results[job.id]
+
+    def reserve(self, job: Job, go_on: Callable[[], bool]) -> bool:
+        """Wait as long as the controller is full."""
+        while go_on():
+            if not self.full or job.id in self._results:
+                return True
+            self.clock.sleep(1)
+        return False
 
     def result(self, job_id: str) -> JobResult | None:
         """Tell what came of a job."""

@@ -44,6 +44,10 @@ class WatchedRunner:
         self.passes(f"after {job.playbook} ({step})")
         return result
 
+    def reserve(self, job: Job, go_on: Callable[[], bool]) -> bool:
+        """Get a place, as soon as there is one."""
+        return self.site.runner.reserve(job, go_on)
+
     def result(self, job_id: str) -> JobResult | None:
         """Tell what came of a job."""
         return self.site.runner.result(job_id)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.limits import Limits
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import InvalidInput, NotFound, Unavailable
 from orchestrator.settings import Reference, ReferenceKind, Settings, find_site, load_settings, resolve
@@ -48,8 +49,17 @@ password = {env = "MAIL_PASSWORD"}
 checkpoint_file = "/var/log/patch-checkpoints"
 key = "/srv/keys/signing-key.pem"
 
+[ansible.installations.legacy]
+path = "/opt/ansible-2.16"
+
 [limits]
 jobs = 2
+forks = 12
+free_memory = 1024
+
+[limits.throttle]
+"esx1.example.org" = 2
+mirror = 5
 """
 
 NOBODY_SAID = {"HOME": "/home/somebody"}
@@ -71,7 +81,10 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert (settings.name, settings.state) == ("example", Path("/srv/state/example"))
     assert settings.database.url == "postgresql+psycopg://patch@db.example.org/patch"
     assert settings.database.password == Reference(kind=ReferenceKind.ENV, target=("PATCH_DB_PASSWORD",))
-    assert (settings.forks, settings.jobs) == (10, 2)
+    assert settings.forks == 10
+    assert settings.installations == {"legacy": Path("/opt/ansible-2.16")}
+    throttle = {"esx1.example.org": 2, "mirror": 5}
+    assert settings.limits == Limits(jobs=2, forks=12, free_memory=1024, throttle=throttle)
     assert settings.vault_password == Reference(kind=ReferenceKind.FILE, target=(f"{tmp_path}/site/../vault-password",))
     assert settings.secrets["winrm"].target == ("pass", "show", "winrm")
     provider = settings.rollback["lab"]
@@ -108,6 +121,10 @@ def test_the_state_of_root_is_the_machines(tmp_path: Path, monkeypatch: pytest.M
     assert settings.state == Path("/var/lib/patch-orchestrator/example")
 
 
+def test_without_a_word_all_runs_may_have_the_forks_of_one(tmp_path: Path) -> None:
+    assert read(tmp_path, SITE + "[ansible]\nforks = 7\n[limits]\njobs = 3\n").limits == Limits(jobs=3, forks=21)
+
+
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     settings = read(
         tmp_path, EVERYTHING, ORCHESTRATOR_ANSIBLE_FORKS="3", ORCHESTRATOR_DATABASE_URL="sqlite:////tmp/other.db"
@@ -127,6 +144,19 @@ MISTAKES = {
     "forks as text": (SITE + '[ansible]\nforks = "3"\n', 4, "ansible.forks has to be a whole number"),
     "no forks": (SITE + "[ansible]\nforks = 0\n", 4, "ansible.forks has to be a whole number"),
     "jobs true": (SITE + "[limits]\njobs = true\n", 4, "limits.jobs has to be a whole number"),
+    "fewer forks than jobs": (SITE + "[limits]\njobs = 4\nforks = 3\n", 5, "limits.forks has to be 4 or more"),
+    "a limit that is none": (SITE + '[limits.throttle]\nesx1 = "two"\n', 4, "limits.throttle.esx1 has to be a whole"),
+    "an installation without path": (SITE + "[ansible.installations.legacy]\n", 3, "legacy.path is missing"),
+    "an installation that is always there": (
+        SITE + '[ansible.installations.default]\npath = "/opt/a"\n',
+        3,
+        "ansible.installations.default is the controller's own installation",
+    ),
+    "an installation with a slip": (
+        SITE + '[ansible.installations.legacy]\npath = "/opt/a"\nphat = "/opt/b"\n',
+        5,
+        "ansible.installations.legacy.phat is unknown (did you mean path?)",
+    ),
     "other database": (SITE + '[database]\nurl = "mysql://db/x"\n', 4, "database.url begins with 'mysql'"),
     "relative database": (SITE + '[database]\nurl = "sqlite:///x.db"\n', 4, "names no absolute path"),
     "vault password as text": (SITE + '[ansible]\nvault_password = "hunter2"\n', 4, "has to be {env"),

@@ -27,16 +27,20 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteContent:
-    """Implements ``ports.ContentKeeper``: ``site`` is what people edit, ``state`` keeps the frozen copies."""
+    """Implements ``ports.ContentKeeper``: ``site`` is what people edit, ``state`` keeps the frozen copies.
+
+    ``installations`` are the virtual environments that some hosts need instead of the controller's own Ansible.
+    """
 
     site: Path
     state: Path
     site_key: bytes = field(repr=False)
+    installations: Mapping[str, Path] = field(default_factory=dict)
 
     def read(self) -> Content:
         """Return the site's content as it is now. Raises Refused where a path leads out of the site."""
         files = site_files(self.site).content
-        return Content(files=self._digests(files), versions=versions(self.site), authors=authors(self.site, files))
+        return Content(files=self._digests(files), versions=self._versions(), authors=authors(self.site, files))
 
     def root(self, digest: str) -> Path:
         """Return the folder of the frozen copy: ansible.cfg, playbooks and all else as in the site."""
@@ -49,7 +53,7 @@ class SiteContent:
         to date: they are no content, and a later change with the same content has to find its hosts.
         """
         files = site_files(self.site)
-        found = Content(files=self._digests(files.content), versions=versions(self.site))
+        found = Content(files=self._digests(files.content), versions=self._versions())
         _refuse(_differences(content, found))
         root = self.root(content.digest)
         with _alone(root.parent):
@@ -71,6 +75,9 @@ class SiteContent:
         if listed.digest != digest:
             return f"the list of files of the frozen copy {digest[:12]} was changed"
         return _told(_differences(listed, found))
+
+    def _versions(self) -> dict[str, str]:
+        return versions(self.site, self.installations)
 
     def _digests(self, files: Mapping[str, Path]) -> tuple[ContentFile, ...]:
         return tuple(

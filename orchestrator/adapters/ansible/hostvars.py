@@ -32,7 +32,12 @@ _NAMES = {
     "connection": ("ansible_connection",),
 }
 _SSH_ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
-_OWN = ("patch_family", "patch_zone", "patch_cluster", "patch_state", "patch_rollback")
+_OWN = (
+    "patch_family", "patch_zone", "patch_cluster", "patch_state", "patch_rollback", "patch_ansible",
+    "patch_throttle_group",
+)  # fmt: skip
+#: The name by which a host asks for the controller's own Ansible, against what its groups say.
+_CONTROLLERS = "default"
 #: Made by Ansible or by us, not said by the inventory.
 _GENERATED = frozenset({"inventory_file", "inventory_dir", "playbook_dir", "groups", "group_names", "patch_job"})
 _PORTS = {"winrm": 5986, "psrp": 5986}
@@ -62,7 +67,9 @@ class Reader:
             zone=one.text("patch_zone"),
             cluster=one.text("patch_cluster"),
             statefulness=Statefulness(one.word("patch_state", tuple(Statefulness), Statefulness.STATEFUL)),
-            providers=one.providers(),
+            providers=one.names("patch_rollback"),
+            ansible=one.installation(),
+            throttle=one.names("patch_throttle_group"),
             fingerprint=fingerprint(variables, self.site_key),
             settings=one.settings(),
         )
@@ -127,11 +134,16 @@ class _One:
         self.problems.append(f"{variable}: {text!r} is none of {known}")
         return default
 
-    def providers(self) -> tuple[str, ...]:
-        value = self.variables.get("patch_rollback")
+    def names(self, variable: str) -> tuple[str, ...]:
+        """Return a list of names, which may also be one text with commas or spaces."""
+        value = self.variables.get(variable)
         if isinstance(value, list):
             return tuple(dict.fromkeys(str(item) for item in value if item))
-        return tuple(dict.fromkeys(part for part in re.split(r"[,\s]+", self.text("patch_rollback")) if part))
+        return tuple(dict.fromkeys(part for part in re.split(r"[,\s]+", self.text(variable)) if part))
+
+    def installation(self) -> str:
+        name = self.text("patch_ansible")
+        return "" if name == _CONTROLLERS else name
 
     def settings(self) -> dict[str, str]:
         others = [v for v in self.variables if v.startswith("patch_") and v not in _OWN and v not in _GENERATED]

@@ -12,6 +12,7 @@ from typing import cast
 
 from orchestrator.adapters.ansible.defaults import host_defaults
 from orchestrator.adapters.ansible.hostvars import Reader, Value
+from orchestrator.adapters.ansible.installations import programs_of
 from orchestrator.adapters.ansible.programs import Programs
 from orchestrator.adapters.ansible.vaulted import opened
 from orchestrator.domain.inventory import Environment, Host, Secret
@@ -34,12 +35,15 @@ _STRICT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnsibleInventory:
-    """Implements ``ports.Inventory``. ``frozen`` returns the folder of a frozen content by its digest."""
+    """Implements ``ports.Inventory``. ``frozen`` returns the folder of a frozen content by its digest; ``programs`` is
+    where the commands are that read it.
+    """
 
     site: Path
     frozen: Callable[[str], Path]
     site_key: bytes = field(repr=False)
     vault_password: Secret = field(default_factory=lambda: Secret(""))
+    programs: Path = field(default_factory=lambda: programs_of({}, ""))
     _known: dict[tuple[str, Path, Stamp], Sequence[Host]] = field(default_factory=dict, repr=False, compare=False)
 
     def resolve(self, pattern: str, environment: Environment, content: str = "") -> Sequence[Host]:
@@ -66,7 +70,7 @@ class AnsibleInventory:
         return hosts
 
     def _listed(self, pattern: str, folder: Path, inventory: Path) -> Mapping[str, Value]:
-        programs = Programs(folder=folder, vault_password=self.vault_password)
+        programs = Programs(folder=folder, programs=self.programs, vault_password=self.vault_password)
         argv = ["ansible-inventory", "-i", str(inventory), "--list", f"--limit={pattern}"]
         answer = programs.run(argv, _STRICT)
         if answer.rc:

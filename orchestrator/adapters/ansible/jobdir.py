@@ -20,7 +20,8 @@ MARKER = "ORCHESTRATOR_JOB"
 class JobDir:
     """Where the files of one job are; none of them is readable by others.
 
-    ``order`` is what was asked, ``started`` the proof that it was begun, ``result`` what came of it.
+    ``order`` is what was asked, ``started`` the proof that it was begun, ``result`` what came of it; ``waiting`` says
+    what it waits for before it may begin.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,6 +30,7 @@ class JobDir:
         self.inventory = path / "inventory.json"
         self.started = path / "started"
         self.stop = path / "stop"
+        self.waiting = path / "waiting"
         self.events = path / "events.jsonl"
         self.events_packed = path / "events.jsonl.gz"
         self.reports = path / "reports.jsonl"
@@ -83,6 +85,10 @@ class JobDir:
             yield _lock_now(descriptor)
         finally:
             os.close(descriptor)
+
+    def is_begun(self) -> bool:
+        """Tell whether the job was begun, or is carried, or has ended."""
+        return self.path.exists() and (self.started.exists() or self.result.exists() or self.is_carried())
 
     def is_carried(self) -> bool:
         """Tell whether a supervisor holds the job, or somebody who clears up after a dead one."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestrator.adapters.ansible import kit_inventory, kit_text
 from orchestrator.adapters.ansible.defaults import read_config
+from orchestrator.adapters.ansible.installations import programs_of
 from orchestrator.adapters.ansible.programs import Programs
 from orchestrator.adapters.ansible.site_files import SiteFiles, site_files
 from orchestrator.domain.canonical import Plain
@@ -40,7 +41,8 @@ class FolderKit:
     """Implements ``ports.RollbackKit`` in ``state``/kits/CHANGE.
 
     ``frozen`` returns the folder of a frozen content by its digest; ``restore_lines`` has an entry for each provider
-    that works by commands on the controller; ``vault_password`` is for inventory plugins that need one to be asked.
+    that works by commands on the controller; ``vault_password`` is for inventory plugins that need one to be asked;
+    ``installations`` are the Ansible installations that some hosts need.
     """
 
     state: Path
@@ -48,6 +50,7 @@ class FolderKit:
     restore_lines: Mapping[str, RestoreLine] = field(default_factory=dict)
     vault_password: Secret = field(default_factory=lambda: Secret(""))
     environment: Environment = Environment.PRODUCTION
+    installations: Mapping[str, Path] = field(default_factory=dict)
 
     def write(self, plan: PatchPlan, hosts: Sequence[Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
         """Write the kit, or complete it; return its folder.
@@ -58,8 +61,8 @@ class FolderKit:
         folder = self.state / "kits" / plan.change
         mark = _mark(folder)
         if mark.get("plan") == plan.digest:
-            source = kit_inventory.batch(hosts, patch_jobs, frozenset(mark["hosts"]), _read(folder / _BATCH))
-            _put(folder / _BATCH, source)
+            before, known = _read(folder / _BATCH), frozenset(mark["hosts"])
+            _put(folder / _BATCH, kit_inventory.batch(hosts, patch_jobs, known, before, _installations(plan)))
         else:
             known = self._write_all(folder, plan, hosts, patch_jobs)
             _put(folder / _MARK, json.dumps({"plan": plan.digest, "hosts": sorted(known)}).encode())
@@ -80,13 +83,25 @@ class FolderKit:
             )
         made = self._texts(folder, plan, hosts, kit_inventory.variable_files(self.environment, files), inventory) | {
             _HOSTS: inventory.encode(),
-            _BATCH: kit_inventory.batch(hosts, patch_jobs, known, b""),
+            _BATCH: kit_inventory.batch(hosts, patch_jobs, known, b"", _installations(plan)),
             "ansible.cfg": _ansible_cfg(root),
             "known_hosts": _known_hosts(hosts, self.state / "known_hosts"),
         }
         _lay_out(folder, made, _copies(files, self.environment))
-        _try(folder, plan.change)
+        self._try(folder, plan)
         return known
+
+    def _try(self, folder: Path, plan: PatchPlan) -> None:
+        """Have each Ansible load the playbook and name its hosts, as it would for the person who types the command."""
+        wanted, listed = set(kit_inventory.batch_hosts(_read(folder / _BATCH))), set()
+        for installation in kit_text.installations(plan):
+            programs = Programs(folder=folder, programs=programs_of(self.installations, installation))
+            answer = programs.run([*kit_text.command(plan, installation), "--list-hosts"])
+            if answer.rc:
+                raise _useless(folder, plan, answer.reason)
+            listed |= {line.strip() for line in answer.out.splitlines()}
+        if not wanted <= listed:
+            raise _useless(folder, plan, f"restore.yml leaves out {', '.join(sorted(wanted - listed)[:10])}")
 
     def _texts(
         self, folder: Path, plan: PatchPlan, hosts: Sequence[Host], variables: Mapping[str, Path], inventory: str
@@ -96,6 +111,7 @@ class FolderKit:
             plan=plan,
             hosts=hosts,
             snapshots=self._snapshots(plan, hosts),
+            programs={name: programs_of(self.installations, name) for name in kit_text.installations(plan)},
             is_vaulted=any("$ANSIBLE_VAULT" in text for text in (inventory, *map(_text, variables.values()))),
         )
         found = {"README.txt": kit_text.readme(facts).encode()}
@@ -157,18 +173,14 @@ def _known_hosts(hosts: Sequence[Host], pinned: Path) -> bytes:
     return b"".join(line + b"\n" for line in dict.fromkeys(lines))
 
 
-def _try(folder: Path, change: str) -> None:
-    """Have Ansible load the playbook and name its hosts, as it would for the person who types the command."""
-    wanted = set(kit_inventory.batch_hosts(_read(folder / _BATCH)))
-    answer = Programs(folder=folder).run(
-        ["ansible-playbook", "-i", "inventory", "playbooks/restore.yml", "--list-hosts"]
+def _installations(plan: PatchPlan) -> dict[str, str]:
+    return {host.host: host.ansible for host in plan.hosts}
+
+
+def _useless(folder: Path, plan: PatchPlan, reason: str) -> Unavailable:
+    return Unavailable(
+        f"the rollback kit of {plan.change} in {folder} cannot be used, so no host may be touched: {reason}"
     )
-    listed = {line.strip() for line in answer.out.splitlines()}
-    if answer.rc or not wanted <= listed:
-        reason = answer.reason if answer.rc else f"restore.yml leaves out {', '.join(sorted(wanted - listed)[:10])}"
-        raise Unavailable(
-            f"the rollback kit of {change} in {folder} cannot be used, so no host may be touched: {reason}"
-        )
 
 
 def _sweep(folder: Path, wanted: set[str]) -> None:

@@ -67,11 +67,16 @@ def variable_files(environment: Environment, files: SiteFiles) -> dict[str, Path
 
 
 def batch(
-    hosts: Sequence[Host], patch_jobs: Mapping[str, Mapping[str, Plain]], known: frozenset[str], before: bytes
+    hosts: Sequence[Host],
+    patch_jobs: Mapping[str, Mapping[str, Plain]],
+    known: frozenset[str],
+    before: bytes,
+    installations: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the inventory source that says what is done to which host: group ``patch_batch``, variable ``patch_job``.
 
-    Hosts that ``before`` named and that are not named any more stay in it.
+    Hosts that ``before`` named and that are not named any more stay in it. Where hosts need several Ansible
+    installations (host -> name), each of these has a group.
     """
     keys = {host.name: host.connection.key_file for host in hosts}
     said = {**_hosts(before)}
@@ -79,7 +84,15 @@ def batch(
         if name in known:
             key_file = {"ansible_ssh_private_key_file": _literal(keys[name])} if keys.get(name) else {}
             said[name] = {"patch_job": _job(job), **key_file}
-    return json.dumps({"patch_batch": {"hosts": dict(sorted(said.items()))}}, indent=1, ensure_ascii=False).encode()
+    source: dict[str, dict[str, dict[str, Plain]]] = {"patch_batch": {"hosts": dict(sorted(said.items()))}}
+    for name in sorted(said) if any((installations or {}).values()) else ():
+        source.setdefault(group_of((installations or {}).get(name, "")), {"hosts": {}})["hosts"][name] = {}
+    return json.dumps(source, indent=1, ensure_ascii=False).encode()
+
+
+def group_of(installation: str) -> str:
+    """Return the group of the hosts that need an Ansible installation."""
+    return f"patch_ansible_{installation or 'default'}".replace("-", "_")
 
 
 def batch_hosts(source: bytes) -> list[str]:

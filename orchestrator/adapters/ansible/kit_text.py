@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.adapters.ansible.kit_inventory import TOKEN
+from orchestrator.adapters.ansible.kit_inventory import TOKEN, group_of
 from orchestrator.domain.inventory import Host
 from orchestrator.domain.plan import HostPlan, PatchPlan
 from orchestrator.domain.rollback import Statefulness
@@ -18,28 +18,40 @@ Snapshots = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the texts tell of: the hosts with their plans, the snapshots' commands, and what has to be at hand."""
+    """What the texts tell of: the hosts with their plans, the snapshots' commands, and what has to be at hand.
+
+    ``programs`` says where the commands of each Ansible installation are, by its name.
+    """
 
     folder: Path
     plan: PatchPlan
     hosts: Sequence[Host]
     snapshots: Mapping[str, Snapshots]
+    programs: Mapping[str, Path]
     is_vaulted: bool
+
+
+def installations(plan: PatchPlan) -> tuple[str, ...]:
+    """Return the names of the Ansible installations that the planned hosts need, "" for the controller's own."""
+    return tuple(sorted({host.ansible for host in plan.hosts})) or ("",)
+
+
+def command(plan: PatchPlan, installation: str) -> list[str]:
+    """Return the command that puts the hosts of an installation back: all of them, where there is no other."""
+    limit = [] if installations(plan) == ("",) else ["--limit", group_of(installation)]
+    return ["ansible-playbook", "-i", "inventory", "playbooks/restore.yml", *limit]
 
 
 def readme(facts: Facts) -> str:
     """Return README.txt."""
     plan = facts.plan
-    vault = " --ask-vault-pass" if facts.is_vaulted else ""
-    command = f"ansible-playbook -i inventory playbooks/restore.yml{vault}"
     parts = [
         f"ROLLBACK KIT OF CHANGE {plan.change}: {plan.spec.title}",
         "This folder puts the hosts of this change back to the packages they had before it. It needs neither Patch\n"
         "Orchestrator nor its database, only Ansible and SSH. You may copy it to another machine and work there.\n"
         "Where Patch Orchestrator still works, use that instead, so that it knows:\n"
         f"    orchestrator change rollback {plan.change}",
-        f"PUT ALL HOSTS BACK\n    cd {shlex.quote(str(facts.folder))} && {command}",
-        f"PUT ONE HOST BACK\n    cd {shlex.quote(str(facts.folder))} && {command} --limit HOST",
+        *_commands(facts),
         _what_happens(),
         _needed(facts),
         *([_machines()] if facts.snapshots else []),
@@ -73,6 +85,27 @@ def snapshot_script(facts: Facts) -> str:
     )
 
 
+def _commands(facts: Facts) -> list[str]:
+    """Return how all hosts are put back, and how one is; each Ansible puts back its own hosts only."""
+    plan, there = facts.plan, f"    cd {shlex.quote(str(facts.folder))} && "
+    vault = " --ask-vault-pass" if facts.is_vaulted else ""
+    plain = f"ansible-playbook -i inventory playbooks/restore.yml{vault}"
+    names = installations(plan)
+    if names == ("",):
+        return [f"PUT ALL HOSTS BACK\n{there}{plain}", f"PUT ONE HOST BACK\n{there}{plain} --limit HOST"]
+    lines = [f"{there}{_program(facts, name)} {shlex.join(command(plan, name)[1:])}{vault}" for name in names]
+    each = "one command for each Ansible, since no single one can work on all of them" if len(names) > 1 else ""
+    return [
+        "PUT ALL HOSTS BACK" + (f": {each}" if each else "") + "\n" + "\n".join(lines),
+        "PUT ONE HOST BACK\nThe command of its Ansible (see HOSTS), with --limit HOST instead of the group.",
+    ]
+
+
+def _program(facts: Facts, installation: str) -> str:
+    """Return the command of an installation; where the controller's own is, whoever is here has it in the PATH."""
+    return shlex.quote(str(facts.programs[installation] / "ansible-playbook")) if installation else "ansible-playbook"
+
+
 def _case(host: str, lines: Snapshots, plan: HostPlan) -> str:
     if plan.statefulness is Statefulness.DIRECTORY:
         why = f"{host}: a directory server is never put back to a snapshot: it would repeat update numbers"
@@ -94,16 +127,25 @@ def _what_happens() -> str:
 
 
 def _needed(facts: Facts) -> str:
-    versions = facts.plan.content.versions
     keys = sorted({host.connection.key_file for host in facts.hosts if host.connection.key_file})
     lines = [
-        f"ansible-core {versions.get('ansible-core', '')}"
-        + (f" with the collections of ansible {versions['ansible']}" if "ansible" in versions else ""),
+        *(_ansible(facts, name) for name in installations(facts.plan)),
         *(f"the SSH key {key} (it is not in this folder)" for key in keys),
     ]
     if facts.is_vaulted:
         lines.append("the vault password: some variables in inventory/ are encrypted, and stay so")
     return "\n".join(["WHAT YOU NEED", *(f"  - {line}" for line in lines)])
+
+
+def _ansible(facts: Facts, installation: str) -> str:
+    versions = facts.plan.content.versions_of(installation)
+    told = f"ansible-core {versions.get('ansible-core', '')}"
+    if "ansible" in versions:
+        told += f" with the collections of ansible {versions['ansible']}"
+    if installations(facts.plan) == ("",):
+        return told
+    where = f" (it was in {facts.programs[installation]})" if installation else ""
+    return f"for the hosts of {group_of(installation)}: {told}{where}"
 
 
 def _machines() -> str:
@@ -121,5 +163,7 @@ def _hosts(facts: Facts) -> str:
         plan = plans.get(host.name)
         if plan:
             back = f"{plan.rollback_class} ({', '.join(plan.providers)})"
-            rows.append(f"  {host.name:30} {host.connection.address:30} {plan.statefulness:12} {back}")
-    return "\n".join(["HOSTS: NAME, ADDRESS, WHAT IT KEEPS, WAY BACK", *rows])
+            ansible = f" {group_of(plan.ansible)}" if installations(facts.plan) != ("",) else ""
+            rows.append(f"  {host.name:30} {host.connection.address:30} {plan.statefulness:12} {back}{ansible}")
+    more = "" if installations(facts.plan) == ("",) else ", GROUP OF ITS ANSIBLE"
+    return "\n".join([f"HOSTS: NAME, ADDRESS, WHAT IT KEEPS, WAY BACK{more}", *rows])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.adapters.ansible.installations import PLAYBOOK_PROGRAM
 from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.domain.canonical import Plain, digest
 from orchestrator.domain.job import Job
 from orchestrator.errors import Refused, Unavailable
-
-PLAYBOOK_PROGRAM = "ansible-playbook"
 
 
 def is_placed(folder: JobDir, job: Job) -> bool:
@@ -30,12 +28,12 @@ def is_placed(folder: JobDir, job: Job) -> bool:
     return folder.started.exists() or folder.is_carried()
 
 
-def place(folder: JobDir, job: Job, root: Path, forks: int) -> None:
-    """Put the order and the generated inventory into the job's folder.
+def place(folder: JobDir, job: Job, root: Path, forks: int, programs: Path) -> None:
+    """Put the order and the generated inventory into the job's folder; ``programs`` has the commands that run it.
 
     Raises Unavailable, with nothing written, where the content or Ansible is missing.
     """
-    playbook = _checked(job, root)
+    playbook = _checked(job, root, programs)
     folder.create()
     folder.write(folder.inventory, _inventory(job))
     order = {
@@ -49,24 +47,26 @@ def place(folder: JobDir, job: Job, root: Path, forks: int) -> None:
         "hosts": [host.host for host in job.hosts],
         "timeout": job.timeout,
         "forks": forks,
+        "ansible": next((host.ansible for host in job.hosts), ""),
+        "programs": str(programs),
     }
     folder.write(folder.order, order)
 
 
-def search_path(given: str) -> str:
-    """Return a PATH with the commands of this installation in front: a console script's own folder is rarely in it."""
-    return os.pathsep.join(filter(None, (str(Path(sys.executable).parent), given or os.defpath)))
+def search_path(given: str, programs: Path) -> str:
+    """Return a PATH with an installation's commands in front: a console script's own folder is rarely in it."""
+    return os.pathsep.join((str(programs), given or os.defpath))
 
 
-def _checked(job: Job, root: Path) -> Path:
+def _checked(job: Job, root: Path, programs: Path) -> Path:
     playbook = next((p for p in (root / "playbooks" / job.playbook, root / job.playbook) if p.is_file()), None)
     if playbook is None or root.resolve() not in playbook.resolve().parents:
         raise Unavailable(f"job {job.id} asks for {job.playbook}, which is not among the playbooks of {root}.")
     for needed in (root / "ansible.cfg", root / "inventories" / job.environment.value):
         if not needed.exists():
             raise Unavailable(f"job {job.id} needs {needed}, which is not there: freeze the content again.")
-    if not shutil.which(PLAYBOOK_PROGRAM, path=search_path(os.environ.get("PATH", ""))):
-        raise Unavailable(f"{PLAYBOOK_PROGRAM} is not installed beside {sys.executable} nor in PATH: install ansible.")
+    if not shutil.which(PLAYBOOK_PROGRAM, path=str(programs)):
+        raise Unavailable(f"{programs} has no {PLAYBOOK_PROGRAM}: install ansible-core there. See: orchestrator doctor")
     return playbook
 
 

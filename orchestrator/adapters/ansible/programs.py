@@ -40,9 +40,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """Ansible's commands, as installed beside the running Python, working in one folder with its ``ansible.cfg``."""
+    """Ansible's commands, working in one folder with its ``ansible.cfg``.
+
+    ``programs`` is where they are installed: beside the running Python, unless another installation is named.
+    """
 
     folder: Path
+    programs: Path = field(default_factory=lambda: Path(sys.executable).parent)
     vault_password: Secret = field(default_factory=lambda: Secret(""))
 
     def run(self, argv: Sequence[str], settings: Mapping[str, str] | None = None) -> Answer:
@@ -52,7 +56,7 @@ class Programs:
         """
         with readable(self.vault_password) as password_file:
             environment = _environment(self.folder, password_file, settings or {})
-            program = str(_program(argv[0]))
+            program = str(self._program(argv[0]))
             try:
                 done = subprocess.run(
                     [program, *argv[1:]],
@@ -69,6 +73,12 @@ class Programs:
             except OSError as error:
                 raise Unavailable(f"{argv[0]} could not be started: {error}.") from error
         return Answer(rc=done.returncode, out=_text(done.stdout), errors=_text(done.stderr))
+
+    def _program(self, name: str) -> Path:
+        program = self.programs / name
+        if not program.exists():
+            raise Unavailable(f"{name} is not installed in {self.programs}. Install ansible-core there.")
+        return program
 
 
 @contextmanager
@@ -88,13 +98,6 @@ def readable(secret: Secret) -> Iterator[str]:
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
-
-
-def _program(name: str) -> Path:
-    program = Path(sys.executable).parent / name
-    if not program.exists():
-        raise Unavailable(f"{name} is not installed beside {sys.executable}. Install ansible-core in the same place.")
-    return program
 
 
 def _environment(folder: Path, password_file: str, settings: Mapping[str, str]) -> dict[str, str]:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from orchestrator.adapters.ansible.jobdir import JobDir
+
 _TAIL = 4096
 
 
 def latest_progress(jobs: Path, change: str) -> str:
-    """Return the newest line of progress of a change's newest job, in words; an empty text where there is none."""
-    folders = [folder for folder in jobs.glob(f"{change}.*") if (folder / "progress.jsonl").exists()]
+    """Return the newest line of progress of a change's newest job, in words; an empty text where there is none.
+
+    A job that waits for a place is told first.
+    """
+    every = list(jobs.glob(f"{change}.*"))
+    for folder in sorted(every):
+        waiting = JobDir(folder).read(folder / "waiting")
+        if waiting and Path(f"/proc/{waiting.get('pid')}").exists():
+            return f"{folder.name} waits: {waiting.get('why', '')}"
+    folders = [folder for folder in every if (folder / "progress.jsonl").exists()]
     newest = max(folders, key=lambda folder: (folder / "progress.jsonl").stat().st_mtime, default=None)
     if newest is None or (newest / "result.json").exists():
         return ""

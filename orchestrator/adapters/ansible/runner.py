@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 
+from orchestrator.adapters.ansible.controller import Controller
 from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.adapters.ansible.leftovers import settle
 from orchestrator.adapters.ansible.order import is_placed, place, search_path
 from orchestrator.adapters.ansible.outcome import read_result
 from orchestrator.adapters.ansible.redaction import Redactor
+from orchestrator.adapters.ansible.slots import Place
 from orchestrator.adapters.ansible.vault import harvest
 from orchestrator.domain.inventory import Secret
 from orchestrator.domain.job import Job, JobResult
 from orchestrator.errors import InvalidInput, Unavailable
 
 POLL = 0.05
+WAIT = 0.5
+"""Seconds between two looks for a place."""
 ATTEMPTS = 3
 """How often a supervisor is started for a job that none has begun; more often would hide what is wrong."""
 
@@ -31,13 +36,14 @@ ATTEMPTS = 3
 _INHERITED = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SSH_AUTH_SOCK", "TMPDIR", "TZ", "USER")
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 _PACKAGES = Path(__file__).parents[3]
+_log = logging.getLogger(__name__)
 
 
 class SupervisedRunner:
-    """The ``PlaybookRunner`` of the product. One object serves many threads.
+    """A ``PlaybookRunner`` for jobs of one Ansible installation each. One object serves many threads.
 
-    ``content_root`` gives the frozen content for a digest; ``environment`` is added to a small set of inherited
-    variables; ``secrets`` are masked in everything that is written, besides the vault password and vaulted values.
+    ``content_root`` gives the frozen content for a digest; ``secrets`` are masked in everything that is written,
+    besides the vault password and vaulted values.
     """
 
     def __init__(
@@ -46,18 +52,19 @@ class SupervisedRunner:
         jobs: Path,
         content_root: Callable[[str], Path],
         forks: int = 20,
-        environment: Mapping[str, str] | None = None,
+        controller: Controller | None = None,
         vault_password: Secret | None = None,
         secrets: Sequence[Secret] = (),
     ) -> None:
         self._jobs = jobs.absolute()
         self._content_root = content_root
         self._forks = forks
-        self._environment = dict(environment or {})
+        self._controller = controller or Controller()
         self._vault_password = vault_password or Secret("")
         self._secrets = tuple(secrets)
         self._harvests: dict[str, frozenset[str]] = {}
         self._harvesting = Lock()
+        self._reserved: dict[str, int] = {}
 
     def run(self, job: Job, *, on_wait: Callable[[], None] | None = None) -> JobResult:
         """Run the job at most once for its id and wait for the result, whoever started it.
@@ -67,11 +74,33 @@ class SupervisedRunner:
         """
         folder = self._folder(job.id)
         if not is_placed(folder, job):
-            place(folder, job, self._content_root(job.content), self._forks)
-        result = self._wait(folder, on_wait, job.content)
+            place(folder, job, self._content_root(job.content), self._forks, self._controller.programs(job))
+        try:
+            result = self._wait(folder, on_wait, job)
+        finally:
+            _give_up(self._reserved.pop(job.id, None))
         if result is None:
             raise Unavailable(f"job {job.id} could not be begun in {folder.path}.")
         return result
+
+    def reserve(self, job: Job, go_on: Callable[[], bool]) -> bool:
+        """Get a place for a job that this process is to run next, while ``go_on`` says so; a job begun needs none."""
+        folder = self._folder(job.id)
+        try:
+            while go_on():
+                if job.id in self._reserved or folder.is_begun():
+                    return True
+                place = self._controller.place(job)
+                if not place.why:
+                    if place.descriptor is not None:
+                        self._reserved[job.id] = place.descriptor
+                    return True
+                folder.create()
+                _say_that_it_waits(folder, place.why)
+                time.sleep(WAIT)
+            return False
+        finally:
+            folder.waiting.unlink(missing_ok=True)
 
     def result(self, job_id: str) -> JobResult | None:
         """Return what came of a job that was once started, or None; wait for it while it runs.
@@ -91,8 +120,8 @@ class SupervisedRunner:
         folder.create()
         folder.write(folder.stop, {"by": os.getpid()})
 
-    def _wait(self, folder: JobDir, on_wait: Callable[[], None] | None, content: str | None) -> JobResult | None:
-        """Wait for the result; start supervisors for it only where ``content`` is given."""
+    def _wait(self, folder: JobDir, on_wait: Callable[[], None] | None, job: Job | None) -> JobResult | None:
+        """Wait for the result; start supervisors for it only where ``job`` is given, and as there are places."""
         pulse = _Pulse(on_wait)
         carrier: Thread | None = None
         attempts = 0
@@ -103,20 +132,44 @@ class SupervisedRunner:
                 pulse.beat()
             elif folder.started.exists():
                 settle(folder, self._redactor, pulse.beat)
-            elif content is None:
+            elif job is None:
                 return None
-            elif attempts < ATTEMPTS:
-                attempts += 1
-                carrier = self._start(folder, content)
-            else:
+            elif attempts == ATTEMPTS:
                 raise Unavailable(_why_no_supervisor(folder))
+            elif (started := self._start_when_there_is_a_place(folder, job)) is not None:
+                attempts += 1
+                carrier = started
+            else:
+                time.sleep(WAIT)
+                pulse.beat()
         if carrier:
             carrier.join(timeout=5)
         return read_result(folder)
 
-    def _start(self, folder: JobDir, content: str) -> Thread:
-        """Start a supervisor in a session of its own, and a thread that collects it when it ends."""
-        secrets = {"vault_password": self._vault_password.reveal(), "redact": sorted(self._texts(content))}
+    def _start_when_there_is_a_place(self, folder: JobDir, job: Job) -> Thread | None:
+        # A job that was stopped while it waited ends at once: its supervisor starts no Ansible.
+        reserved = self._reserved.pop(job.id, None)
+        ready = reserved is not None or folder.stop.exists()
+        place = Place(reserved, "") if ready else self._controller.place(job)
+        if place.why:
+            _say_that_it_waits(folder, place.why)
+            return None
+        try:
+            return self._start(folder, job.content, place.descriptor)
+        finally:
+            folder.waiting.unlink(missing_ok=True)
+            _give_up(place.descriptor)
+
+    def _start(self, folder: JobDir, content: str, place: int | None) -> Thread:
+        """Start a supervisor in a session of its own, and a thread that collects it when it ends.
+
+        It inherits the lock of its place, and with it the place, which is free again when it has ended.
+        """
+        secrets = {
+            "vault_password": self._vault_password.reveal(),
+            "redact": sorted(self._texts(content)),
+            "place": place,
+        }
         trouble = os.open(folder.trouble, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             child = subprocess.Popen(
@@ -127,6 +180,7 @@ class SupervisedRunner:
                 stdout=trouble,
                 stderr=trouble,
                 start_new_session=True,
+                pass_fds=() if place is None else (place,),
             )
         except OSError as error:
             raise Unavailable(f"no supervisor can be started for {folder.path.name}: {error}.") from error
@@ -141,8 +195,8 @@ class SupervisedRunner:
 
     def _variables(self) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        given = {"HOME": str(Path.home()), "LANG": "C.UTF-8", **inherited, **self._environment}
-        return {**given, "PATH": search_path(given.get("PATH", ""))}
+        given = {"HOME": str(Path.home()), "LANG": "C.UTF-8", **inherited, **self._controller.environment}
+        return {**given, "PATH": search_path(given.get("PATH", ""), Path(sys.executable).parent)}
 
     def _redactor(self, content: str) -> Redactor:
         return Redactor([*self._texts(content), self._vault_password.reveal()])
@@ -171,6 +225,17 @@ class _Pulse:
         if self._call and time.monotonic() >= self._next:
             self._next = time.monotonic() + 1
             self._call()
+
+
+def _give_up(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _say_that_it_waits(folder: JobDir, why: str) -> None:
+    if folder.read(folder.waiting).get("why") != why:
+        folder.write(folder.waiting, {"why": why, "pid": os.getpid()})
+        _log.warning("job %s waits: %s", folder.path.name, why)
 
 
 def _why_no_supervisor(folder: JobDir) -> str:

@@ -43,6 +43,7 @@ def main() -> int:
     """Carry the job in the folder that the first argument names; do nothing where somebody else does or did."""
     job = JobDir(Path(sys.argv[1]).absolute())
     secrets = json.loads(sys.stdin.buffer.read())
+    _keep_to_ourselves(secrets.get("place"))
     _let_go_of_the_caller()
     with job.held() as free:
         if not free or job.started.exists():
@@ -119,6 +120,7 @@ def _settings(job: JobDir, order: dict[str, object], scratch: Path, password_fil
         "ANSIBLE_CALLBACK_PLUGINS": str(_CALLBACKS),
         "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
+        "PATH": f"{order['programs']}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
     }
     if password_file:
         variables["ANSIBLE_VAULT_PASSWORD_FILE"] = password_file
@@ -154,6 +156,12 @@ def _scratch(job: JobDir) -> Path:
     """Make the folder where ansible-runner passes unmasked events on: in memory, where the machine has that."""
     in_memory = Path("/dev", "shm")
     return Path(tempfile.mkdtemp(prefix="orchestrator-", dir=in_memory if os.access(in_memory, os.W_OK) else job.path))
+
+
+def _keep_to_ourselves(place: object) -> None:
+    """Hold the lock of our place, and leave it to none of our children: some of them live on after us."""
+    if isinstance(place, int):
+        os.set_inheritable(place, False)
 
 
 def _let_go_of_the_caller() -> None:

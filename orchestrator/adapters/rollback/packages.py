@@ -42,9 +42,7 @@ class PackagesProvider:
     ) -> Sequence[PutBack]:
         """Run ``restore.yml`` over all hosts at once; it changes nothing where the old packages are back."""
         known = {subject.host.name: subject for subject in subjects}
-        hosts = tuple(
-            HostJob(host=point.host, patch_job=known[point.host].patch_job) for point in points if point.host in known
-        )
+        hosts = tuple(_told(known[point.host]) for point in points if point.host in known)
         result = self.runner.run(self._job(hosts, occasion)) if hosts else None
         return [_put_back(point.host, result if point.host in known else None) for point in points]
 
@@ -87,6 +85,11 @@ class PackagesProvider:
             hosts=hosts,
             timeout=self.timeout,
         )
+
+
+def _told(subject: Subject) -> HostJob:
+    host = subject.host
+    return HostJob(host=host.name, patch_job=subject.patch_job, ansible=host.ansible, throttle=host.throttle)
 
 
 def _reference(report: Mapping[str, Plain], change: str) -> dict[str, str]:

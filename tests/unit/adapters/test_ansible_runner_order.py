@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.ansible.controller import Controller
 from orchestrator.adapters.ansible.jobdir import JobDir, processes_of, write_whole
 from orchestrator.adapters.ansible.order import is_placed, place, search_path
 from orchestrator.adapters.ansible.runner import SupervisedRunner
@@ -17,6 +18,8 @@ from orchestrator.adapters.ansible.vault import harvest
 from orchestrator.domain.inventory import Environment, Secret
 from orchestrator.domain.job import HostJob, Job
 from orchestrator.errors import Refused, Unavailable
+
+PROGRAMS = Path(sys.executable).parent
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def job(playbook: str = "scan.yml", **patch_job: str) -> Job:
 
 def test_the_generated_inventory_has_the_batch_and_what_each_host_is_told(tmp_path: Path, content: Path) -> None:
     folder = JobDir(tmp_path / "job-1")
-    place(folder, job(change="CHG-0001", version="{{ 7*7 }}"), content, 5)
+    place(folder, job(change="CHG-0001", version="{{ 7*7 }}"), content, 5, PROGRAMS)
     told = {"change": "CHG-0001", "version": {"__ansible_unsafe": "{{ 7*7 }}"}}
     assert folder.read(folder.inventory) == {"patch_batch": {"hosts": {"web1": {"patch_job": told}}}}
 
@@ -51,7 +54,7 @@ def test_the_generated_inventory_has_the_batch_and_what_each_host_is_told(tmp_pa
 def test_an_id_stands_for_one_work_only_and_what_was_begun_stands(tmp_path: Path, content: Path) -> None:
     folder = JobDir(tmp_path / "job-1")
     assert not is_placed(folder, job())
-    place(folder, job(), content, 5)
+    place(folder, job(), content, 5, PROGRAMS)
     assert not is_placed(folder, job())
     folder.begin({})
     assert is_placed(folder, job())
@@ -63,25 +66,25 @@ def test_an_id_stands_for_one_work_only_and_what_was_begun_stands(tmp_path: Path
 def test_only_playbooks_of_the_content_are_run(tmp_path: Path, content: Path, playbook: str) -> None:
     (tmp_path / "outside.yml").write_text("[]\n")
     with pytest.raises(Unavailable, match="not among the playbooks"):
-        place(JobDir(tmp_path / "job-1"), job(playbook), content, 5)
+        place(JobDir(tmp_path / "job-1"), job(playbook), content, 5, PROGRAMS)
     assert not (tmp_path / "job-1").exists()
 
 
 def test_content_without_its_inventory_is_told(tmp_path: Path, content: Path) -> None:
     (content / "inventories/production").rmdir()
     with pytest.raises(Unavailable, match="inventories/production, which is not there"):
-        place(JobDir(tmp_path / "job-1"), job(), content, 5)
+        place(JobDir(tmp_path / "job-1"), job(), content, 5, PROGRAMS)
 
 
 def test_ansible_beside_our_own_python_comes_first() -> None:
-    assert search_path("/usr/bin") == f"{Path(sys.executable).parent}:/usr/bin"
-    assert search_path("").startswith(f"{Path(sys.executable).parent}:")
+    assert search_path("/usr/bin", PROGRAMS) == f"{PROGRAMS}:/usr/bin"
+    assert search_path("", PROGRAMS).startswith(f"{PROGRAMS}:")
 
 
 def test_a_supervisor_inherits_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRATOR_DATABASE_PASSWORD", "hunter2")
     monkeypatch.setenv("ANSIBLE_FORKS", "99")
-    runner = SupervisedRunner(jobs=tmp_path, content_root=Path, environment={"SITE": "here"})
+    runner = SupervisedRunner(jobs=tmp_path, content_root=Path, controller=Controller(environment={"SITE": "here"}))
     variables = runner._variables()
     assert "ORCHESTRATOR_DATABASE_PASSWORD" not in variables
     assert "ANSIBLE_FORKS" not in variables
@@ -148,5 +151,5 @@ def test_vaulted_files_give_all_that_is_secret_in_them(content: Path, tmp_path: 
 
 def test_orders_are_plain_json(tmp_path: Path, content: Path) -> None:
     folder = JobDir(tmp_path / "job-1")
-    place(folder, job(), content, 5)
+    place(folder, job(), content, 5, PROGRAMS)
     assert json.loads(folder.order.read_text())["hosts"] == ["web1"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.adapters.ansible.content import SiteContent
+from orchestrator.adapters.ansible.installations import installed, try_out
+from orchestrator.domain.drift import content_changes
 from orchestrator.domain.plan import Content
-from orchestrator.errors import InvalidInput, Refused
+from orchestrator.errors import InvalidInput, Refused, Unavailable
 
 FILES = {
     "ansible.cfg": "[defaults]\nroles_path = roles\nlibrary = own/modules\n",
@@ -116,6 +121,65 @@ def test_working_copy_of_a_collection_is_known_by_its_files(site: Path, tmp_path
     before = keeper(site).read().versions["our.own"]
     write(own / "plugins/modules/x.py", "pass\n")
     assert keeper(site).read().versions["our.own"] != before
+
+
+def an_environment(folder: Path, core: str) -> Path:
+    """Make what looks like a virtual environment with an Ansible and one collection."""
+    found = json.dumps({"versions": {"ansible-core": core}, "search": [str(folder / "lib")]})
+    for name, text in (("python3", f"#!/bin/sh\necho '{found}'\n"), ("ansible-playbook", "#!/bin/sh\n")):
+        write(folder / "bin" / name, text)
+        (folder / "bin" / name).chmod(0o755)
+    manifest = {"collection_info": {"version": "4.2.0"}}
+    write(folder / "lib/ansible_collections/old/one/MANIFEST.json", json.dumps(manifest))
+    return folder
+
+
+def test_versions_of_another_installation_are_told_under_its_name(site: Path) -> None:
+    kept = replace(keeper(site), installations={"legacy": an_environment(site.parent / "legacy", "2.16.14")})
+    content = kept.read()
+    assert content.versions_of("legacy") == {"ansible-core": "2.16.14", "old.one": "4.2.0"}
+    assert content.versions_of("") == keeper(site).read().versions
+    kept.freeze(content)
+    assert kept.frozen_is_whole(content.digest) == ""
+
+
+def test_installation_that_changed_is_drift_and_says_what_differs(site: Path) -> None:
+    legacy = an_environment(site.parent / "legacy", "2.16.14")
+    kept = replace(keeper(site), installations={"legacy": legacy})
+    approved = kept.read()
+    an_environment(legacy, "2.16.15")
+    (legacy / "lib/ansible_collections/old/one/MANIFEST.json").unlink()
+    assert content_changes(approved, kept.read()) == (
+        "legacy/ansible-core was 2.16.14 and is 2.16.15",
+        "legacy/old.one was 4.2.0 and is absent",
+    )
+    with pytest.raises(Refused, match=r"legacy/ansible-core is 2\.16\.15, was 2\.16\.14"):
+        kept.freeze(approved)
+
+
+@pytest.mark.parametrize("missing", ["bin/python3", "bin/ansible-playbook"])
+def test_installation_that_is_gone_is_drift_and_stops_nobody_else(site: Path, missing: str) -> None:
+    legacy = an_environment(site.parent / "legacy", "2.16.14")
+    kept = replace(keeper(site), installations={"legacy": legacy})
+    approved = kept.read()
+    (legacy / missing).unlink()
+    told = content_changes(approved, kept.read())
+    assert "legacy/ansible-core was 2.16.14 and is not installed" in told
+
+
+def test_real_installation_tells_its_version_and_starts() -> None:
+    legacy = Path(sys.prefix) / "ansible-2.16"
+    assert installed(legacy).versions["ansible-core"] == try_out(legacy)
+    assert try_out(legacy).startswith("2.16.")
+
+
+def test_installation_that_cannot_start_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"Make it: python3 -m venv"):
+        installed(tmp_path / "none")
+    legacy = an_environment(tmp_path / "legacy", "2.16.14")
+    (legacy / "bin/ansible-playbook").write_text("#!/bin/sh\necho 'no module named ansible' >&2; exit 1\n")
+    with pytest.raises(Unavailable, match=r"no module named ansible\. Make its virtual environment anew"):
+        try_out(legacy)
 
 
 def test_ansible_cfg_must_say_where_roles_are(site: Path) -> None:

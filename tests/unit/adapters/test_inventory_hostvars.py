@@ -121,6 +121,13 @@ def test_patch_variables_say_what_the_host_is() -> None:
     assert host.settings == {"patch_drain": "true", "patch_owner": "mail team"}
 
 
+def test_patch_variables_say_which_ansible_works_on_the_host_and_which_limits_count_it() -> None:
+    host = read(patch_ansible="legacy", patch_throttle_group="esx1, mirror")
+    assert (host.ansible, host.throttle, host.settings) == ("legacy", ("esx1", "mirror"), {})
+    assert read().ansible == read(patch_ansible="default").ansible == ""
+    assert read(patch_ansible="default-2").ansible == "default-2"
+
+
 def test_providers_may_be_one_line() -> None:
     assert read(patch_rollback="lab, packages").providers == ("lab", "packages")
 

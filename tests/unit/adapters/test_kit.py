@@ -16,6 +16,7 @@ import pytest
 
 from orchestrator.adapters.ansible.content import SiteContent
 from orchestrator.adapters.ansible.kit import FolderKit
+from orchestrator.adapters.ansible.programs import Programs
 from orchestrator.domain.calendar import MaintenanceWindow
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeSpec
@@ -26,6 +27,8 @@ from orchestrator.domain.rollback import Statefulness
 from orchestrator.errors import Unavailable
 
 BIN = Path(sys.executable).parent
+#: An older ansible-core, installed by script/bootstrap --dev.
+LEGACY = Path(sys.prefix) / "ansible-2.16"
 #: Restoring, as far as a kit is concerned: what it was told for which host ends up in a file.
 RESTORE = """
 - hosts: patch_batch
@@ -125,9 +128,9 @@ def plan(content: Content, **web2: object) -> PatchPlan:
     )
 
 
-def restore(kit: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def restore(kit: Path, *more: str, programs: Path = BIN) -> subprocess.CompletedProcess[str]:
     """Do what README.txt says, in a shell that knows nothing of us."""
-    line = [str(BIN / "ansible-playbook"), "-i", "inventory", "playbooks/restore.yml", *more]
+    line = [str(programs / "ansible-playbook"), "-i", "inventory", "playbooks/restore.yml", *more]
     home = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C.UTF-8"}
     return subprocess.run(line, cwd=kit, env=home, capture_output=True, text=True, check=False)
 
@@ -163,7 +166,7 @@ def test_writing_again_brings_the_newest_token_without_asking_ansible(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kit = site.written(17)
-    monkeypatch.setattr("orchestrator.adapters.ansible.programs._program", lambda name: pytest.fail(f"{name} was run"))
+    monkeypatch.setattr(Programs, "_program", lambda programs, name: pytest.fail(f"{name} was run"))
     site.written(18)
     assert "default(18)" in (kit / "inventory/patch_batch.json").read_text()
 
@@ -306,6 +309,41 @@ def test_readme_tells_the_command_and_the_hosts(plain_kit: Path) -> None:
     assert "playbooks/restore.yml --limit HOST\n" in text
     assert all(any(name in line and address in line for line in text.splitlines()) for name, address in ADDRESSES)
     assert max(map(len, text.splitlines())) < 130 + len(str(plain_kit))
+
+
+def with_two_ansibles(site: Site) -> Path:
+    kit = replace(site.kit, installations={"legacy-2": LEGACY})
+    content = replace(site.frozen(), versions={"ansible-core": "2.19.4", "legacy-2/ansible-core": "2.16.19"})
+    frozen = site.content.root(site.frozen().digest)
+    kit = replace(kit, frozen=lambda digest: frozen)
+    return kit.write(plan(content, ansible="legacy-2"), HOSTS_OF_PLAN, {name: job(17) for name in ("web1", "web2")})
+
+
+def test_hosts_that_need_another_ansible_are_put_back_by_it(site: Site) -> None:
+    kit = gone(site, with_two_ansibles(site))
+    done = restore(kit, "--limit", "patch_ansible_legacy_2", programs=LEGACY / "bin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [file.name for file in site.out.iterdir()] == ["web2"]
+    restore(kit, "--limit", "patch_ansible_default")
+    assert sorted(file.name for file in site.out.iterdir()) == ["web1", "web2"]
+
+
+def test_readme_says_which_ansible_puts_which_hosts_back(site: Site) -> None:
+    kit = with_two_ansibles(site)
+    text = (kit / "README.txt").read_text()
+    there = f"cd {kit} && "
+    assert f"{there}ansible-playbook -i inventory playbooks/restore.yml --limit patch_ansible_default\n" in text
+    command = f"{there}{LEGACY}/bin/ansible-playbook -i inventory playbooks/restore.yml --limit patch_ansible_legacy_2"
+    assert f"{command}\n" in text
+    assert f"for the hosts of patch_ansible_legacy_2: ansible-core 2.16.19 (it was in {LEGACY}/bin)" in text
+    rows = {line.split()[0]: line.split()[-1] for line in text.splitlines() if line.startswith("  web")}
+    assert rows == {"web1": "patch_ansible_default", "web2": "patch_ansible_legacy_2"}
+
+
+def test_kit_whose_ansible_is_gone_is_noticed_before_any_host_is_touched(site: Site) -> None:
+    kit = replace(site.kit, installations={"legacy": site.out / "gone"})
+    with pytest.raises(Unavailable, match=r"ansible-playbook is not installed in .*gone/bin"):
+        kit.write(plan(site.frozen(), ansible="legacy"), HOSTS_OF_PLAN, {"web1": job(1), "web2": job(1)})
 
 
 def test_host_that_the_frozen_inventory_does_not_know_is_refused(site: Site) -> None:

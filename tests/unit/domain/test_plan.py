@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.adapters.store.codec import decode, encode
+from orchestrator.domain.canonical import plain
 from orchestrator.domain.lock import LockItem, Platform, lock_of
-from orchestrator.domain.plan import PatchPlan, Transition, deviations
+from orchestrator.domain.plan import HostPlan, PatchPlan, Transition, deviations
 from orchestrator.errors import NotFound
 from tests.fakes.strategies import any_of
 from tests.fakes.values import DEBIAN, NEW, OLD
@@ -61,6 +63,17 @@ def test_lock_speaks_only_for_the_platform_it_was_proven_on() -> None:
     assert lock.platforms[0].item("openssl", "amd64") == locked("openssl")
     assert lock.platforms[0].item("openssl", "arm64") is None
     assert set(lock.files) == {"sha of openssl"}
+
+
+def test_plan_without_another_ansible_is_written_as_before_there_were_any() -> None:
+    host = HostPlan(host="web1", platform=DEBIAN, items=())
+    told, named = plain(host), plain(replace(host, ansible="legacy"))
+    assert isinstance(told, dict)
+    assert isinstance(named, dict)
+    assert "ansible" not in told
+    assert named == {**told, "ansible": "legacy"}
+    assert decode(HostPlan, encode(host)) == host
+    assert decode(HostPlan, encode(replace(host, ansible="legacy"))).ansible == "legacy"
 
 
 def locked(name: str) -> LockItem:

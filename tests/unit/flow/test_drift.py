@@ -33,10 +33,15 @@ def damage_frozen_copy(site: FakeSite) -> None:
     site.content.damaged = "playbooks/patch.yml was changed"
 
 
+def upgrade_installation(site: FakeSite) -> None:
+    site.content.versions["legacy/ansible-core"] = "2.16.15"
+
+
 VOIDING = [
     (edit_playbook, "playbooks/patch.yml was changed"),
     (add_role, "roles/extra/tasks/main.yml is new"),
     (edit_variables, "something else about web1"),
+    (upgrade_installation, "legacy/ansible-core was 2.16.14 and is 2.16.15"),
     (damage_frozen_copy, "the frozen copy of the content was changed"),
 ]
 
@@ -45,6 +50,7 @@ VOIDING = [
 def test_drift_before_scheduling_voids_the_approval(
     site: FakeSite, drift: Callable[[FakeSite], None], difference: str
 ) -> None:
+    site.content.versions["legacy/ansible-core"] = "2.16.14"
     site.staged()
     site.vote()
     drift(site)
@@ -58,6 +64,7 @@ def test_drift_before_scheduling_voids_the_approval(
 def test_drift_before_the_start_voids_the_approval(
     site: FakeSite, drift: Callable[[FakeSite], None], difference: str
 ) -> None:
+    site.content.versions["legacy/ansible-core"] = "2.16.14"
     site.scheduled()
     drift(site)
     with pytest.raises(Refused, match="The approval is void"):
@@ -71,6 +78,7 @@ def test_drift_before_the_start_voids_the_approval(
 def test_drift_during_the_run_pauses_before_the_next_wave_and_resume_is_refused(
     site: FakeSite, drift: Callable[[FakeSite], None], difference: str
 ) -> None:
+    site.content.versions["legacy/ansible-core"] = "2.16.14"
     site.started(TWO_WAVES)
     site.runner.during("w1.b1.patch", lambda: drift(site))
     assert site.carry().state is ChangeState.PAUSED

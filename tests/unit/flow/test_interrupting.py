@@ -53,6 +53,34 @@ def test_cutoff_while_a_host_is_only_protected_turns_it_back(site: FakeSite) -> 
     assert not any(run.touched for run in site.runs.values())
 
 
+def fill_the_controller(site: FakeSite) -> None:
+    site.runner.full = True
+
+
+def test_waiting_for_a_place_carries_no_host_beyond_the_cutoff(site: FakeSite) -> None:
+    site.started(TWO_WAVES)
+    site.runner.during("w1.b1.protect", lambda: fill_the_controller(site))
+    assert site.carry().state is ChangeState.PAUSED
+    assert site.clock.at >= SLOT.cutoff
+    assert set(site.versions.values()) == {OLD}
+    assert not any(run.touched for run in site.runs.values())
+    assert site.tags[-1] == "cutoff"
+
+
+def test_pause_is_heard_while_a_batch_waits_for_a_place(site: FakeSite) -> None:
+    site.started(TWO_WAVES)
+
+    def fill_and_pause() -> None:
+        fill_the_controller(site)
+        site.pause()
+
+    site.runner.during("w1.b1.protect", fill_and_pause)
+    assert site.carry().state is ChangeState.PAUSED
+    assert site.clock.at < SLOT.cutoff
+    assert set(site.statuses.values()) == {"pending"}
+    assert site.tags[-1] == "paused"
+
+
 @pytest.mark.parametrize("step", ["protect", "patch"])
 def test_change_goes_on_in_the_next_window_with_the_same_approval(site: FakeSite, step: str) -> None:
     site.started(TWO_WAVES)
