@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.domain.inventory import Secret
+from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import NotFound
 from orchestrator.settings.references import Reference, resolve
@@ -64,6 +65,7 @@ class Settings:
     checkpoint_file: Path | None = None
     signing_key: Path
     jobs: int = 4
+    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
 
     def secret(self, name: str) -> Secret:
         """Return the secret that ``[secrets]`` calls so. Raises NotFound, or Unavailable where it cannot be had."""

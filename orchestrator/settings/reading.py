@@ -6,9 +6,11 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import InvalidInput, Mistake, NotFound
 from orchestrator.settings.model import CommandProvider, Database, NotifierSettings, Settings
@@ -100,6 +102,7 @@ def _settings(top: Table, site: Path, environ: Mapping[str, str]) -> Settings:
         checkpoint_file=evidence.path("checkpoint_file"),
         signing_key=_signing_key(evidence, state),
         jobs=limits.number("jobs", 4, 64),
+        retention=_retention(top.table("retention")),
     )
     for table in (paths, database, ansible, evidence, limits, top.table("site"), top):
         table.refuse_the_rest()
@@ -154,6 +157,17 @@ def _provider(table: Table) -> CommandProvider:
     )
     table.refuse_the_rest()
     return provider
+
+
+def _retention(table: Table) -> RetentionPolicy:
+    usual = RetentionPolicy()
+    keep = timedelta(seconds=table.seconds("keep", int(usual.keep.total_seconds())))
+    at_least = timedelta(seconds=table.seconds("at_least", int(min(usual.at_least, keep).total_seconds())))
+    if at_least > keep:
+        table.wrong("at_least", "is longer than retention.keep, so that size could never shorten it")
+    policy = RetentionPolicy(keep=keep, at_least=at_least, size=table.size("size"))
+    table.refuse_the_rest()
+    return policy
 
 
 def _notifier(table: Table) -> NotifierSettings:
