@@ -22,6 +22,7 @@ from orchestrator.domain.journal import StepRecord
 from orchestrator.domain.lifecycle import Move
 from orchestrator.domain.plan import Content, PatchPlan, Prediction
 from orchestrator.domain.probe import Needs, ProbeReport
+from orchestrator.domain.retention import Holding
 from orchestrator.domain.rollback import PointTaken, PutBack, RollbackPoint
 from orchestrator.domain.run import HostRun
 
@@ -157,6 +158,16 @@ class RollbackKit(Protocol):
 
     def write(self, plan: PatchPlan, hosts: Sequence[Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
         """Write the kit, or complete it; return its folder."""
+
+
+class Holdings(Protocol):
+    """What the state folder keeps because of changes."""
+
+    def kept(self) -> Sequence[Holding]:
+        """Return everything that is kept, each with the change that it was made for, where it tells."""
+
+    def remove(self, holding: Holding) -> int:
+        """Remove it, where it is still there; return the bytes that freed. Raises Refused where it is at work."""
 
 
 class Signers(Protocol):

@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from orchestrator.adapters.ansible.content import SiteContent
+from orchestrator.adapters.ansible.holdings import StateHoldings
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
 from orchestrator.adapters.ansible.kit import FolderKit
 from orchestrator.adapters.ansible.packages import PackageStore
@@ -119,6 +120,11 @@ class Site:
         """The processes that carry changes."""
         command = (sys.executable, "-m", "orchestrator", "--site", str(self.settings.site), "change", "carry")
         return Carriers(self.settings.state / "carriers", command)
+
+    @cached_property
+    def holdings(self) -> StateHoldings:
+        """What the state folder keeps because of changes."""
+        return StateHoldings(state=self.settings.state, logs=self.settings.state / "carriers")
 
     @cached_property
     def known_hosts(self) -> KnownHosts:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from orchestrator.cli import doctoring, show
 from orchestrator.cli.context import site_of
+from orchestrator.cli.housekeeping import housekeeping
 from orchestrator.cli.output import AsJson, answer, coloured, say, table, warn
 from orchestrator.domain.calendar import in_zone
 from orchestrator.domain.change import ChangeRequest, ChangeState
@@ -26,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
     app.command("status")(status)
     app.command("plugins")(plugins)
+    app.command("housekeeping")(housekeeping)
 
 
 def init(
@@ -84,7 +86,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         if point.expires_at < now:
             warn(
                 f"expired: the {point.provider} point of {point.host} for {point.change}; "
-                "close that change or release it"
+                "close that change, or: orchestrator rollback-point release --expired"
             )
 
 
