@@ -11,6 +11,7 @@ from typing import Protocol
 
 from orchestrator.domain.admission import Durations
 from orchestrator.domain.audit import AuditEvent, Fact
+from orchestrator.domain.backup import Checked, Contents, SignedCheckpoint
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeRequest, ChangeSpec, ChangeState
 from orchestrator.domain.evidence import BundleContents
@@ -168,6 +169,30 @@ class Holdings(Protocol):
 
     def remove(self, holding: Holding) -> int:
         """Remove it, where it is still there; return the bytes that freed. Raises Refused where it is at work."""
+
+
+class Backups(Protocol):
+    """Copies of the database, each one file."""
+
+    def create(self, target: Path, at: datetime) -> Checked:
+        """Write a backup to this file and read it back. Raises Refused where a file is there."""
+
+    def check(self, file: Path) -> Checked:
+        """Read a backup as a restore would, without the database. Raises EvidenceRefused where it is none."""
+
+    def present(self) -> Contents | None:
+        """Return what the database holds now; None where that is nothing. Raises Unavailable where it is damaged."""
+
+    def newest_checkpoint(self) -> SignedCheckpoint | None:
+        """Return the newest checkpoint of the database as it is now."""
+
+    def restore(
+        self, file: Path, *, counters: Mapping[str, int], checkpoint: SignedCheckpoint | None, aside: str
+    ) -> str:
+        """Put the backup in the database's place, with these counters, and with this checkpoint besides its own.
+
+        Return where the old database is kept, in a file whose name holds ``aside``; nothing where there was none.
+        """
 
 
 class Signers(Protocol):

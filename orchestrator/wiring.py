@@ -34,12 +34,14 @@ from orchestrator.adapters.rollback.command import CommandProvider
 from orchestrator.adapters.rollback.command_config import CommandConfig
 from orchestrator.adapters.rollback.packages import PackagesProvider
 from orchestrator.adapters.store import SqlStore, open_database, upgrade
+from orchestrator.adapters.store.backup import DatabaseBackups
 from orchestrator.domain.evidence import Verdict
 from orchestrator.domain.inventory import Host, Secret
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.engine.carrier import Carriers
 from orchestrator.errors import Unavailable
 from orchestrator.flow.acting import Caller, Desk
+from orchestrator.flow.backing_up import Traces
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import RollbackProvider
@@ -125,6 +127,20 @@ class Site:
     def holdings(self) -> StateHoldings:
         """What the state folder keeps because of changes."""
         return StateHoldings(state=self.settings.state, logs=self.settings.state / "carriers")
+
+    @cached_property
+    def backups(self) -> DatabaseBackups:
+        """Copies of the database."""
+        return DatabaseBackups(url=database_url(self.settings), site=self.settings.name, aside=self.settings.state)
+
+    def traces(self) -> Traces:
+        """Return what is known of the past besides the database."""
+        file = self.settings.checkpoint_file
+        return Traces(
+            counters=self.holdings.counters(),
+            worked=self.holdings.worked(),
+            checkpoint=AppendedFile(file).newest() if file else None,
+        )
 
     @cached_property
     def known_hosts(self) -> KnownHosts:

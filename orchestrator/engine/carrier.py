@@ -71,6 +71,10 @@ class Carriers:
         with path.open("a") as handle:
             return not _take(handle)
 
+    def at_work(self) -> list[str]:
+        """Return the changes that a living process carries."""
+        return [lock.stem for lock in sorted(self._folder.glob("*.lock")) if self.is_carried(lock.stem)]
+
     def require_free(self, change_id: str) -> None:
         """Raise Refused where somebody carries the change; one who is just leaving is waited for."""
         until = time.monotonic() + LEAVING

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +14,13 @@ from pathlib import Path
 from orchestrator.adapters.ansible.content import remove_frozen
 from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.adapters.ansible.packages import PackageStore
+from orchestrator.domain.backup import CHANGE, TOKEN
 from orchestrator.domain.retention import Holding, HoldingKind
 from orchestrator.errors import Refused
 
 _GOING = ".going-"
+_COUNTER = re.compile(rb'"counter":\s*(\d+)')
+_NUMBER = re.compile(r"CHG-(\d+)(?:\.|\Z)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,27 @@ class StateHoldings:
         """Return the ids of the jobs that a supervisor carries now."""
         jobs = [JobDir(path) for path in _folders(self._place(HoldingKind.JOB))]
         return [job.path.name for job in jobs if job.started.exists() and not job.result.exists() and job.is_carried()]
+
+    def counters(self) -> Mapping[str, int]:
+        """Return the highest fencing token that a job has shown to hosts, and the highest number of a change."""
+        found = {TOKEN: 0, CHANGE: 0}
+        for path in _folders(self._place(HoldingKind.JOB)):
+            with suppress(OSError):
+                told = JobDir(path).inventory.read_bytes()
+                found[TOKEN] = max(found[TOKEN], *(int(n) for n in _COUNTER.findall(told)), 0)
+        for kind in (HoldingKind.JOB, HoldingKind.KIT):
+            numbers = (_NUMBER.match(path.name) for path in _folders(self._place(kind)))
+            found[CHANGE] = max(found[CHANGE], *(int(match[1]) for match in numbers if match), 0)
+        return found
+
+    def worked(self) -> Mapping[str, datetime]:
+        """Return when a job last worked for each change."""
+        last: dict[str, datetime] = {}
+        for path in _folders(self._place(HoldingKind.JOB)):
+            job = _holding(HoldingKind.JOB, path, _change_of(path))
+            for change in job.needed_by:
+                last[change] = max(job.at, last.get(change, job.at))
+        return last
 
     def _path(self, holding: Holding) -> Path:
         if holding.kind is HoldingKind.LOG:
