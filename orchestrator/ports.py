@@ -21,6 +21,7 @@ from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.job import Job, JobResult
 from orchestrator.domain.journal import StepRecord
 from orchestrator.domain.lifecycle import Move
+from orchestrator.domain.metrics import Figures
 from orchestrator.domain.plan import Content, PatchPlan, Prediction
 from orchestrator.domain.probe import Needs, ProbeReport
 from orchestrator.domain.retention import Holding
@@ -352,6 +353,9 @@ class Store(Protocol):
 
     def last_checkpoint(self) -> tuple[bytes, bytes] | None:
         """Return the newest checkpoint and its signature, if there is one."""
+
+    def figures(self) -> Figures:
+        """Count what is there."""
 
 
 class Notary(Protocol):

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from orchestrator import __version__
 from orchestrator.adapters.ansible.content import SiteContent
 from orchestrator.adapters.ansible.holdings import StateHoldings
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
@@ -37,16 +39,21 @@ from orchestrator.adapters.store import SqlStore, open_database, upgrade
 from orchestrator.adapters.store.backup import DatabaseBackups
 from orchestrator.domain.evidence import Verdict
 from orchestrator.domain.inventory import Host, Secret
+from orchestrator.domain.metrics import Measure
 from orchestrator.domain.rollback import RollbackClass
-from orchestrator.engine.carrier import Carriers
+from orchestrator.engine.carrier import CARRIED, Carriers
 from orchestrator.errors import Unavailable
 from orchestrator.flow.acting import Caller, Desk
 from orchestrator.flow.backing_up import Traces
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.ledger import Ledger
+from orchestrator.flow.measuring import observe
 from orchestrator.ports import RollbackProvider
 from orchestrator.settings import CommandProvider as CommandSettings
 from orchestrator.settings import Settings, load_settings, resolve
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.metrics.prometheus import Exposition
 
 
 class SystemClock:
@@ -141,6 +148,18 @@ class Site:
             worked=self.holdings.worked(),
             checkpoint=AppendedFile(file).newest() if file else None,
         )
+
+    def measures(self) -> Sequence[Measure]:
+        """Return the figures by which the site is watched, as they are now."""
+        left = [c.id for c in self.ledger.store.changes(CARRIED) if not self.carriers.is_carried(c.id)]
+        return observe(self.ledger, unattended=left, version=__version__)
+
+    @cached_property
+    def metrics(self) -> Exposition:
+        """The figures, for Prometheus."""
+        from orchestrator.adapters.metrics.prometheus import Exposition
+
+        return Exposition(self.measures)
 
     @cached_property
     def known_hosts(self) -> KnownHosts:

@@ -11,6 +11,7 @@ from rich.text import Text
 from orchestrator.cli import doctoring, show
 from orchestrator.cli.context import site_of
 from orchestrator.cli.housekeeping import housekeeping
+from orchestrator.cli.metrics import metrics
 from orchestrator.cli.output import AsJson, answer, coloured, say, table, warn
 from orchestrator.domain.calendar import in_zone
 from orchestrator.domain.change import ChangeRequest, ChangeState
@@ -28,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("status")(status)
     app.command("plugins")(plugins)
     app.command("housekeeping")(housekeeping)
+    app.command("metrics")(metrics)
 
 
 def init(

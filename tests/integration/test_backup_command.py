@@ -109,7 +109,7 @@ def test_checkpoints_go_on_after_those_that_were_sent_outside(site: Site, tmp_pa
     site.cancelled(days_ago=3)
     file = backed_up(site)
     for _ in range(2):
-        evidencing.checkpoint(SITE, site.wired.ledger, site.wired.notary)
+        evidencing.checkpoint("CHG-0001", site.wired.ledger, site.wired.notary)
     (site.state / "orchestrator.db").unlink()
     site.give("backup", "restore", file, "--yes")
     site.give("audit", "checkpoint")

@@ -18,7 +18,8 @@ from orchestrator.domain.audit import AuditEvent
 from orchestrator.domain.canonical import Plain, parse_rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.inventory import Environment
-from orchestrator.domain.journal import StepRecord
+from orchestrator.domain.journal import Outcome, StepRecord
+from orchestrator.domain.metrics import Figures
 from orchestrator.domain.plan import PatchPlan, Prediction
 from orchestrator.domain.rollback import RollbackPoint
 from orchestrator.domain.run import HostRun
@@ -151,6 +152,24 @@ class SqlStore:
         """Return the newest checkpoint and its signature, if there is one."""
         rows = self._rows(sa.select(t.checkpoint).order_by(t.checkpoint.c.seq.desc()).limit(1))
         return (bytes(rows[0].document), bytes(rows[0].signature)) if rows else None
+
+    def figures(self) -> Figures:
+        """Count what is there."""
+        count = sa.func.count()
+        is_open = t.host_step.c.outcome == Outcome.OPEN.value
+        with self._db.reader.connect() as connection:
+            by_state = connection.execute(sa.select(t.change.c.state, count).group_by(t.change.c.state))
+            by_status = connection.execute(sa.select(t.host_run.c.status, count).group_by(t.host_run.c.status))
+            oldest = sa.func.min(t.host_step.c.started_at)
+            steps = connection.execute(sa.select(count, oldest).where(is_open)).one()
+            return Figures(
+                changes={row[0]: row[1] for row in by_state},
+                hosts={row[0]: row[1] for row in by_status},
+                steps=steps[0],
+                oldest_step=parse_rfc3339(steps[1]) if steps[1] else None,
+                events=connection.execute(sa.select(sa.func.sum(t.chain.c.length))).scalar() or 0,
+                backlog=connection.execute(sa.select(count).select_from(t.outbox)).scalar_one(),
+            )
 
     def _rows(
         self, query: sa.Select[tuple[object, ...]] | sa.Select[tuple[str]]
