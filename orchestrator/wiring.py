@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from orchestrator.adapters.ansible.inventory import AnsibleInventory
 from orchestrator.adapters.ansible.kit import FolderKit
 from orchestrator.adapters.ansible.packages import PackageStore
 from orchestrator.adapters.ansible.progress import latest_progress
+from orchestrator.adapters.ansible.redaction import Redactor
 from orchestrator.adapters.ansible.runner import SupervisedRunner
 from orchestrator.adapters.evidence.bundle import Notary
 from orchestrator.adapters.evidence.keys import current, rotate
@@ -48,6 +50,7 @@ from orchestrator.flow.backing_up import Traces
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.measuring import observe
+from orchestrator.logs import FORM
 from orchestrator.ports import RollbackProvider
 from orchestrator.settings import CommandProvider as CommandSettings
 from orchestrator.settings import Settings, load_settings, resolve
@@ -119,7 +122,7 @@ class Site:
             jobs=self.settings.state / "jobs",
             content_root=self.content.root,
             forks=self.settings.forks,
-            environment=self._pinned_hosts,
+            environment=self._pinned_hosts | {FORM: self.settings.log.form.value},
             vault_password=self._vault_password,
             secrets=[resolve(reference) for reference in self.settings.secrets.values()],
         )
@@ -197,6 +200,15 @@ class Site:
             | {name: provider.rollback_class for name, provider in self.settings.rollback.items()},
             checks=service_checks(),
         )
+
+    def mask(self) -> Callable[[str], str]:
+        """Return what masks the site's secrets in a text; those that cannot be had now cannot be said either."""
+        references = [*self.settings.secrets.values(), self.settings.vault_password, self.settings.database.password]
+        known = []
+        for reference in filter(None, references):
+            with suppress(Unavailable):
+                known.append(resolve(reference).reveal())
+        return Redactor(known).text
 
     def caller(self, key_file: str = "") -> Caller:
         """Return who calls; with a key, it is the one that was named."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from orchestrator import logs
 from orchestrator.cli import show, watching
 from orchestrator.cli.context import actor_for, site_of
 from orchestrator.cli.output import (
@@ -29,10 +31,12 @@ from orchestrator.domain.identity import Action
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import MOVES, ChangeEvent
 from orchestrator.engine.carrier import CARRIED, carry
-from orchestrator.errors import IllegalMove, InvalidInput, NotFound, Refused
+from orchestrator.errors import IllegalMove, InvalidInput, NotFound, OrchestratorError, Refused
 from orchestrator.flow import approving, closing, evidencing, execution, operating, scheduling, staging
 from orchestrator.flow.intake import submit
 from orchestrator.wiring import Site
+
+_LOG = logging.getLogger(__name__)
 
 app = typer.Typer(no_args_is_help=True, help="A change, from request to close.")
 
@@ -325,10 +329,19 @@ def watch(context: typer.Context, change_id: Id) -> None:
 @app.command("carry", hidden=True)
 def carry_(context: typer.Context, change_id: Id) -> None:
     """Carry a change in this process (what the other commands start in the background)."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     site = site_of(context)
-    with site.carriers.hold(change_id):
-        carry(change_id, site.crew)
+    logs.begin(site.settings.log, mask=site.mask())
+    with logs.about(change=change_id), site.carriers.hold(change_id):
+        _LOG.info("carried by process %s", os.getpid())
+        try:
+            carry(change_id, site.crew)
+        except OrchestratorError as error:
+            _LOG.error("carried no further: %s", error)
+            raise typer.Exit(error.exit_code) from error
+        except Exception as error:
+            _LOG.exception("carried no further")
+            raise typer.Exit(1) from error
+        _LOG.info("nothing is left to carry: %s", site.ledger.store.change(change_id).state)
 
 
 def _vote(

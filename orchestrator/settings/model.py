@@ -10,6 +10,7 @@ from orchestrator.domain.inventory import Secret
 from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import NotFound
+from orchestrator.logs import LogSettings
 from orchestrator.settings.references import Reference, resolve
 
 
@@ -66,6 +67,7 @@ class Settings:
     signing_key: Path
     jobs: int = 4
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
+    log: LogSettings = field(default_factory=LogSettings)
 
     def secret(self, name: str) -> Secret:
         """Return the secret that ``[secrets]`` calls so. Raises NotFound, or Unavailable where it cannot be had."""

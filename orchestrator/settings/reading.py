@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import InvalidInput, Mistake, NotFound
+from orchestrator.logs import LogForm, LogLevel, LogSettings
 from orchestrator.settings.model import CommandProvider, Database, NotifierSettings, Settings
 from orchestrator.settings.table import Reading, Table, nearest
 
@@ -32,6 +33,8 @@ _VARIABLES = {
         ("evidence", "checkpoint_file"),
         ("evidence", "key"),
         ("limits", "jobs"),
+        ("log", "format"),
+        ("log", "level"),
     )
 }
 
@@ -103,6 +106,7 @@ def _settings(top: Table, site: Path, environ: Mapping[str, str]) -> Settings:
         signing_key=_signing_key(evidence, state),
         jobs=limits.number("jobs", 4, 64),
         retention=_retention(top.table("retention")),
+        log=_log(top.table("log")),
     )
     for table in (paths, database, ansible, evidence, limits, top.table("site"), top):
         table.refuse_the_rest()
@@ -168,6 +172,13 @@ def _retention(table: Table) -> RetentionPolicy:
     policy = RetentionPolicy(keep=keep, at_least=at_least, size=table.size("size"))
     table.refuse_the_rest()
     return policy
+
+
+def _log(table: Table) -> LogSettings:
+    form = table.choice("format", tuple(LogForm), LogForm.TEXT)
+    level = table.choice("level", tuple(LogLevel), LogLevel.INFO)
+    table.refuse_the_rest()
+    return LogSettings(form=LogForm(form), level=LogLevel(level))
 
 
 def _notifier(table: Table) -> NotifierSettings:

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import InvalidInput, NotFound, Unavailable
+from orchestrator.logs import LogForm, LogLevel, LogSettings
 from orchestrator.settings import Reference, ReferenceKind, Settings, find_site, load_settings, resolve
 
 EVERYTHING = """\
@@ -53,6 +54,10 @@ key = "/srv/keys/signing-key.pem"
 [limits]
 jobs = 2
 
+[log]
+format = "json"
+level = "warning"
+
 [retention]
 keep = "200d"
 at_least = "30d"
@@ -93,6 +98,7 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert mail.secrets["password"].target == ("MAIL_PASSWORD",)
     assert settings.checkpoint_file == Path("/var/log/patch-checkpoints")
     assert settings.signing_key == Path("/srv/keys/signing-key.pem")
+    assert settings.log == LogSettings(LogForm.JSON, LogLevel.WARNING)
     assert settings.retention == RetentionPolicy(
         keep=timedelta(days=200), at_least=timedelta(days=30), size=20 * 1024**3
     )
@@ -140,6 +146,11 @@ MISTAKES = {
         SITE + '[retention]\nkeep = "7d"\nat_least = "8d"\n',
         5,
         "retention.at_least is longer than retention.keep",
+    ),
+    "log in a form that is not there": (
+        SITE + '[log]\nformat = "xml"\n',
+        4,
+        "log.format is 'xml', which is not one of",
     ),
     "unknown table": (SITE + "[databse]\n", 3, "databse is unknown (did you mean database?)"),
     "unknown key": (SITE + "[ansible]\nfork = 3\n", 4, "ansible.fork is unknown (did you mean forks?"),

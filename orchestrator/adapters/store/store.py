@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from orchestrator.domain.run import HostRun
 from orchestrator.errors import NotFound
 from orchestrator.ports import ChainHead, Lease
 
+_LOG = logging.getLogger(__name__)
+
 
 class SqlStore:
     """Implements ``ports.Store``."""
@@ -37,7 +40,10 @@ class SqlStore:
     def begin(self) -> Iterator[SqlWriting]:
         """Open a transaction that commits at the end of the block, and leaves nothing where the block raises."""
         with self._db.writer.begin() as connection:
-            yield SqlWriting(connection)
+            writing = SqlWriting(connection)
+            yield writing
+        for event in writing.noted:
+            _say(event)
 
     def installation(self) -> str:
         """Return the id of this installation, drawn when it is first asked for."""
@@ -176,3 +182,11 @@ class SqlStore:
     ) -> Sequence[sa.Row[tuple[object, ...]]]:
         with self._db.reader.connect() as connection:
             return connection.execute(query).all()
+
+
+def _say(event: AuditEvent) -> None:
+    """Log that an event stands. Its data stay in the trail: they may be long."""
+    host = event.data.get("host")
+    extra = {"change": event.change, "host": host if isinstance(host, str) else ""}
+    outcome = f": {event.outcome}" if event.outcome else ""
+    _LOG.info("event %s of chain %s, %s by %s%s", event.seq, event.chain, event.tag, event.actor, outcome, extra=extra)
