@@ -21,6 +21,8 @@ from orchestrator.founding import make_site
 from orchestrator.plugins import REGISTRIES
 from orchestrator.wiring import Site, SystemClock
 
+_SHOWN = 5
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands that have no noun."""
@@ -72,7 +74,6 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         return
     if not changes:
         say("Nothing is open. Submit a change: orchestrator change submit FILE")
-        return
     at_work = [c for c in changes if c.state in CARRIED]
     waiting = [c for c in changes if c.state not in CARRIED]
     for title, group in (("at work", at_work), ("waiting", waiting)):
@@ -84,12 +85,11 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
             )
             say()
     now = site.clock.now()
-    for point in site.ledger.store.points():
-        if point.expires_at < now:
-            warn(
-                f"expired: the {point.provider} point of {point.host} for {point.change}; "
-                "close that change, or: orchestrator rollback-point release --expired"
-            )
+    expired = [f"{p.host} for {p.change}" for p in site.ledger.store.points() if p.expires_at <= now]
+    if expired:
+        more = f" and {len(expired) - _SHOWN} more" if len(expired) > _SHOWN else ""
+        warn(f"{len(expired)} rollback points are held beyond their time: {', '.join(expired[:_SHOWN])}{more}")
+        warn("Close these changes, or: orchestrator rollback-point release --expired")
 
 
 def _row(site: Site, change: ChangeRequest) -> tuple[str | Text, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.domain.canonical import Plain, digest, plain
+from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.change import ChangeRequest, ChangeState, CloseCode
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
 from orchestrator.domain.inventory import Environment, Host
@@ -137,7 +137,8 @@ def _batch(
         change=change,
         environment=environment,
         content=content,
-        name=f"close{change.version}.{environment.value}-{digest(list(names))[:8]}",
+        # Each time anew, and harmless to repeat: a host that did not answer then may do so now.
+        name=f"close{change.version}.{environment.value}.{token}",
         plans=tuple(known.get(name) or _bare(hosts[name]) for name in names),
         hosts={name: hosts[name] for name in names},
         token=token,

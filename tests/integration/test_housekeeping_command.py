@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tarfile
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.audit import SITE
-from tests.commands import Site
+from orchestrator.domain.rollback import RollbackClass, RollbackPoint
+from tests.commands import NOW, Site
 
 
 @pytest.fixture
@@ -70,12 +73,26 @@ def test_somebody_who_may_not_operate_may_look_and_not_remove(site: Site) -> Non
     assert "may not operate" in site.give("housekeeping", "--yes", code=5).err
 
 
-def test_doctor_tells_of_points_and_leases(site: Site) -> None:
-    findings = {f["what"]: f for f in site.give("doctor", "--json", code=1).json}
-    assert findings["rollback points"]["seen"] == "0 held, 0 beyond their time"
-    assert findings["leases"]["seen"] == "0 held"
-
-
 def test_there_may_be_nothing_expired_to_release(site: Site) -> None:
     assert "No rollback point is held beyond its time" in site.give("rollback-point", "release", "--expired").out
     site.give("rollback-point", "release", code=2)
+
+
+def test_status_and_doctor_say_what_is_held_beyond_its_time(site: Site) -> None:
+    change = site.cancelled(days_ago=20)
+    point = RollbackPoint(
+        change=change, host="web1", provider="packages", rollback_class=RollbackClass.PACKAGE,
+        taken_at=NOW - timedelta(days=20), expires_at=NOW - timedelta(days=17),
+    )  # fmt: skip
+    with site.store.begin() as writing:
+        writing.keep_points([point, replace(point, host="web2", expires_at=NOW + timedelta(days=1))])
+    told = site.give("status").err
+    assert f"1 rollback points are held beyond their time: web1 for {change}" in told
+    assert "rollback-point release --expired" in told
+    findings = {f["what"]: f for f in site.give("doctor", "--json", code=1).json}
+    assert findings["leases"]["seen"] == "0 held"
+    assert findings["rollback points"]["seen"] == f"2 held, 1 beyond their time ({change})"
+    shown = site.give("rollback-point", "release", "--expired")
+    assert "web1" in shown.out
+    assert "web2" not in shown.out
+    assert "Nothing was done" in shown.out
