@@ -169,7 +169,10 @@ class Holdings(Protocol):
         """Return everything that is kept, each with the change that it was made for, where it tells."""
 
     def remove(self, holding: Holding) -> int:
-        """Remove it, where it is still there; return the bytes that freed. Raises Refused where it is at work."""
+        """Remove it, where it is still there; return the bytes that freed.
+
+        Raises Refused where it is at work, Unavailable where it cannot be removed.
+        """
 
 
 class Backups(Protocol):

@@ -20,13 +20,18 @@ from orchestrator.domain.retention import removed
 from orchestrator.errors import StaleChange
 from orchestrator.flow import reports
 from orchestrator.flow.ledger import Ledger
-from orchestrator.ports import Notary
+from orchestrator.ports import ChainHead, Notary
 
 _ATTEMPTS = 5
 
 
 def checkpoint(chain: str, ledger: Ledger, notary: Notary) -> CheckpointProof:
     """Sign the heads of all chains as they are now, send the checkpoint outside, and prove one chain's place in it."""
+    return prove(chain, *sign_heads(ledger, notary))
+
+
+def sign_heads(ledger: Ledger, notary: Notary) -> tuple[Sequence[ChainHead], bytes, bytes]:
+    """Sign the heads of all chains and send the checkpoint outside; return heads, document and signature."""
     for attempt in range(_ATTEMPTS):
         heads = ledger.store.heads()
         last = ledger.store.last_checkpoint()
@@ -41,7 +46,7 @@ def checkpoint(chain: str, ledger: Ledger, notary: Notary) -> CheckpointProof:
             if attempt == _ATTEMPTS - 1:
                 raise
     notary.publish(checkpoint_line(document, signature))
-    return prove(chain, heads, document, signature)
+    return heads, document, signature
 
 
 def export(change_id: str, target: Path, actor: Actor, state: Path, *, ledger: Ledger, notary: Notary) -> Path:

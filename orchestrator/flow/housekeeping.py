@@ -22,7 +22,7 @@ from orchestrator.domain.retention import (
     named,
     removed,
 )
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, Unavailable
 from orchestrator.flow import reports
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import Holdings, Store
@@ -76,12 +76,14 @@ def tidy(
             with hold(change):
                 _say_what_goes(change, why, actor, ledger)
                 freed += sum(holdings.remove(holding) for holding in clearance.of(change))
-        except Refused as error:
+        except (Refused, Unavailable) as error:
             problems.append(f"{change}: {error}")
             stayed.add(change)
     for holding in clearance.shared:
-        if not holding.needed_by & stayed:
-            freed += holdings.remove(holding)
+        try:
+            freed += holdings.remove(holding) if not holding.needed_by & stayed else 0
+        except (Refused, Unavailable) as error:
+            problems.append(str(error))
     done: dict[str, Plain] = {"bytes": freed, "problems": list(problems)}
     ledger.note("", "housekeeping-done", actor=actor, data=done)
     return Tidied(clearance, freed, tuple(problems))

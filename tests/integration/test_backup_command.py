@@ -118,6 +118,16 @@ def test_checkpoints_go_on_after_those_that_were_sent_outside(site: Site, tmp_pa
     assert len({line["prev"] for line in lines}) == 3
 
 
+def test_new_site_can_sign_its_heads_before_anything_has_happened(site: Site) -> None:
+    assert '"seq":1,"size":0' in site.give("audit", "checkpoint").out
+
+
+def test_state_folder_that_is_not_there_is_said(site: Site) -> None:
+    file = backed_up(site)
+    site.state.rename(site.state.with_name("elsewhere"))
+    assert "cannot be put in the place of" in site.give("backup", "restore", file, "--yes", code=7).err
+
+
 def test_nothing_is_restored_while_a_change_is_carried(site: Site) -> None:
     site.open()
     file = backed_up(site)

@@ -16,7 +16,7 @@ from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.adapters.ansible.packages import PackageStore
 from orchestrator.domain.backup import CHANGE, TOKEN
 from orchestrator.domain.retention import Holding, HoldingKind
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, Unavailable
 
 _GOING = ".going-"
 _COUNTER = re.compile(rb'"counter":\s*(\d+)')
@@ -41,7 +41,16 @@ class StateHoldings:
         ]
 
     def remove(self, holding: Holding) -> int:
-        """Remove it, where it is still there; return the bytes that freed. Raises Refused for a job at work."""
+        """Remove it, where it is still there; return the bytes that freed.
+
+        Raises Refused for a job at work, Unavailable where the file system does not let it go.
+        """
+        try:
+            return self._remove(holding)
+        except OSError as error:
+            raise Unavailable(f"the {holding.kind} {holding.name} cannot be removed: {error}") from error
+
+    def _remove(self, holding: Holding) -> int:
         path = self._path(holding)
         if holding.kind is HoldingKind.PACKAGE:
             return PackageStore(state=self.state).remove([holding.name])

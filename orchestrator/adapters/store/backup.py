@@ -113,7 +113,10 @@ class DatabaseBackups:
             if manifest.kind is not self.kind:
                 raise Refused(f"{file} is a backup of {manifest.kind}, and [database] url leads to {self.kind}.")
             if self.kind is DatabaseKind.SQLITE:
-                return self._restore_sqlite(dump, counters, checkpoint, aside)
+                try:
+                    return self._restore_sqlite(dump, counters, checkpoint, aside)
+                except OSError as error:
+                    raise Unavailable(f"the backup cannot be put in the place of {self._file}: {error}") from error
             kept = ""
             if self._has_tables():
                 kept = str(self.aside / f"database.{aside}.pgdump")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copyfileobj
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import IO
 
 from orchestrator.domain.backup import MANIFEST, Manifest, read_manifest
@@ -67,10 +67,10 @@ def workroom(beside: Path | None = None) -> Iterator[Path]:
     try:
         with TemporaryDirectory(prefix=".backup-", dir=beside) as name:
             yield Path(name)
-    except FileNotFoundError as error:
-        if beside is None or beside.is_dir():
-            raise
-        raise Unavailable(f"there is no folder {beside}: make it first.") from error
+    except OSError as error:
+        if beside is not None and not beside.is_dir():
+            raise Unavailable(f"there is no folder {beside}: make it first.") from error
+        raise Unavailable(f"there is no room to work in {beside or gettempdir()}: {error}") from error
 
 
 def measure(file: Path) -> tuple[str, int]:

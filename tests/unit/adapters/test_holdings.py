@@ -12,7 +12,7 @@ from orchestrator.adapters.ansible.holdings import StateHoldings
 from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.adapters.ansible.packages import PackageStore
 from orchestrator.domain.retention import Holding, HoldingKind
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, Unavailable
 
 
 @pytest.fixture
@@ -69,6 +69,15 @@ def test_job_at_work_is_left_alone(holdings: StateHoldings, tmp_path: Path) -> N
             holdings.remove(only(holdings))
     assert job.events.exists()
     assert holdings.at_work() == []
+
+
+def test_what_the_file_system_does_not_let_go_is_said(holdings: StateHoldings, tmp_path: Path) -> None:
+    (tmp_path / "kits" / "CHG-0001").mkdir(parents=True)
+    found = only(holdings)
+    (tmp_path / "kits" / "CHG-0001").rmdir()
+    (tmp_path / "kits" / "CHG-0001").write_text("no folder any more")
+    with pytest.raises(Unavailable, match="the kit CHG-0001 cannot be removed"):
+        holdings.remove(found)
 
 
 def test_removal_that_was_interrupted_is_ended_by_the_next_look(holdings: StateHoldings, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from orchestrator.domain.audit import SITE, broken_at
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.retention import Holding, HoldingKind, RetentionPolicy, removed
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, Unavailable
 from orchestrator.flow import closing, evidencing, housekeeping, staging
 from orchestrator.flow.housekeeping import Tidied
 from tests.fakes.machines import Fault
@@ -202,6 +202,22 @@ def test_change_that_somebody_works_on_is_left_for_the_next_time(site: FakeSite)
     done = housekeeping.tidy(OMAR, site.ledger, holdings, POLICY, hold=busy)
     assert (done.freed, holdings.gone) == (0, [])
     assert "being carried" in done.problems[0]
+
+
+def test_thing_that_cannot_be_removed_does_not_stop_the_others(site: FakeSite) -> None:
+    holdings = closed_long_ago(site)
+    package = next(h for h in holdings.things if h.kind is HoldingKind.PACKAGE)
+
+    def stuck() -> None:
+        if len(holdings.gone) == 3:
+            holdings.before_removal = lambda: None
+            raise Unavailable("the package cannot be removed")
+
+    holdings.before_removal = stuck
+    done = tidy(site, holdings)
+    assert done.problems == ("the package cannot be removed",)
+    assert holdings.things == [package]
+    assert site.store.trail(SITE)[-1].data["problems"] == ["the package cannot be removed"]
 
 
 def test_bundle_exported_afterwards_leaves_out_what_was_removed(site: FakeSite) -> None:
