@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from orchestrator.domain.admission import Durations
 from orchestrator.domain.audit import AuditEvent, Fact
+from orchestrator.domain.backup import Checked, Contents, SignedCheckpoint
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeRequest, ChangeSpec, ChangeState
 from orchestrator.domain.evidence import BundleContents
@@ -20,8 +21,10 @@ from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.job import Job, JobResult
 from orchestrator.domain.journal import StepRecord
 from orchestrator.domain.lifecycle import Move
+from orchestrator.domain.metrics import Figures
 from orchestrator.domain.plan import Content, PatchPlan, Prediction
 from orchestrator.domain.probe import Needs, ProbeReport
+from orchestrator.domain.retention import Holding
 from orchestrator.domain.rollback import PointTaken, PutBack, RollbackPoint
 from orchestrator.domain.run import HostRun
 
@@ -168,6 +171,43 @@ class RollbackKit(Protocol):
 
     def write(self, plan: PatchPlan, hosts: Sequence[Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
         """Write the kit, or complete it; return its folder."""
+
+
+class Holdings(Protocol):
+    """What the state folder keeps because of changes."""
+
+    def kept(self) -> Sequence[Holding]:
+        """Return everything that is kept, each with the change that it was made for, where it tells."""
+
+    def remove(self, holding: Holding) -> int:
+        """Remove it, where it is still there; return the bytes that freed.
+
+        Raises Refused where it is at work, Unavailable where it cannot be removed.
+        """
+
+
+class Backups(Protocol):
+    """Copies of the database, each one file."""
+
+    def create(self, target: Path, at: datetime) -> Checked:
+        """Write a backup to this file and read it back. Raises Refused where a file is there."""
+
+    def check(self, file: Path) -> Checked:
+        """Read a backup as a restore would, without the database. Raises EvidenceRefused where it is none."""
+
+    def present(self) -> Contents | None:
+        """Return what the database holds now; None where that is nothing. Raises Unavailable where it is damaged."""
+
+    def newest_checkpoint(self) -> SignedCheckpoint | None:
+        """Return the newest checkpoint of the database as it is now."""
+
+    def restore(
+        self, file: Path, *, counters: Mapping[str, int], checkpoint: SignedCheckpoint | None, aside: str
+    ) -> str:
+        """Put the backup in the database's place, with these counters, and with this checkpoint besides its own.
+
+        Return where the old database is kept, in a file whose name holds ``aside``; nothing where there was none.
+        """
 
 
 class Signers(Protocol):
@@ -344,6 +384,9 @@ class Store(Protocol):
 
     def last_checkpoint(self) -> tuple[bytes, bytes] | None:
         """Return the newest checkpoint and its signature, if there is one."""
+
+    def figures(self) -> Figures:
+        """Count what is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

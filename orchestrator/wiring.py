@@ -5,22 +5,26 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from orchestrator import __version__
 from orchestrator.adapters.ansible.content import SiteContent
 from orchestrator.adapters.ansible.controller import Controller
+from orchestrator.adapters.ansible.holdings import StateHoldings
 from orchestrator.adapters.ansible.installations import installed, programs_of, try_out
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
 from orchestrator.adapters.ansible.kit import FolderKit
 from orchestrator.adapters.ansible.packages import PackageStore
 from orchestrator.adapters.ansible.parts import PartedRunner
 from orchestrator.adapters.ansible.progress import latest_progress
+from orchestrator.adapters.ansible.redaction import Redactor
 from orchestrator.adapters.ansible.runner import SupervisedRunner
 from orchestrator.adapters.ansible.slots import Slots, free_memory
 from orchestrator.adapters.ansible.versions import versions_in
@@ -40,19 +44,28 @@ from orchestrator.adapters.rollback.command import CommandProvider
 from orchestrator.adapters.rollback.command_config import CommandConfig
 from orchestrator.adapters.rollback.packages import PackagesProvider
 from orchestrator.adapters.store import SqlStore, SqlWorkers, codec, open_database, open_for_engine, upgrade
+from orchestrator.adapters.store.backup import DatabaseBackups
+from orchestrator.domain.change import CARRIED
 from orchestrator.domain.evidence import Verdict
 from orchestrator.domain.inventory import Host, Secret
+from orchestrator.domain.metrics import Measure
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.engine.carrier import Carriers
 from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name, only_one
 from orchestrator.errors import Unavailable
 from orchestrator.flow.acting import Caller, Desk
+from orchestrator.flow.backing_up import Traces
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.ledger import Ledger
+from orchestrator.flow.measuring import observe
+from orchestrator.logs import FORM
 from orchestrator.ports import RollbackProvider
 from orchestrator.settings import CommandProvider as CommandSettings
 from orchestrator.settings import Settings, load_settings, resolve
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.metrics.prometheus import Exposition
 
 #: Seconds after which a worker that a command has started ends, when there is nothing more to do.
 IDLE = 10
@@ -142,7 +155,7 @@ class Site:
             content_root=self.content.root,
             forks=limits.forks_of_a_run(self.settings.forks),
             controller=Controller(
-                environment=self._pinned_hosts,
+                environment=self._pinned_hosts | {FORM: self.settings.log.form.value},
                 installations=self.settings.installations,
                 slots=Slots(folder=self.settings.state / "slots", limits=limits),
             ),
@@ -195,6 +208,37 @@ class Site:
         return open_for_engine(self._url)
 
     @cached_property
+    def holdings(self) -> StateHoldings:
+        """What the state folder keeps because of changes."""
+        return StateHoldings(state=self.settings.state, logs=self.settings.state / "carriers")
+
+    @cached_property
+    def backups(self) -> DatabaseBackups:
+        """Copies of the database."""
+        return DatabaseBackups(url=database_url(self.settings), site=self.settings.name, aside=self.settings.state)
+
+    def traces(self) -> Traces:
+        """Return what is known of the past besides the database."""
+        file = self.settings.checkpoint_file
+        return Traces(
+            counters=self.holdings.counters(),
+            worked=self.holdings.worked(),
+            checkpoint=AppendedFile(file).newest() if file else None,
+        )
+
+    def measures(self) -> Sequence[Measure]:
+        """Return the figures by which the site is watched, as they are now."""
+        left = [c.id for c in self.ledger.store.changes(CARRIED) if not self.carriers.is_carried(c.id)]
+        return observe(self.ledger, unattended=left, version=__version__)
+
+    @cached_property
+    def metrics(self) -> Exposition:
+        """The figures, for Prometheus."""
+        from orchestrator.adapters.metrics.prometheus import Exposition
+
+        return Exposition(self.measures)
+
+    @cached_property
     def known_hosts(self) -> KnownHosts:
         """The pinned SSH host keys."""
         return KnownHosts(self.settings.state / "known_hosts")
@@ -233,6 +277,15 @@ class Site:
             node=socket.gethostname(),
             throttle=self.settings.limits.throttle,
         )
+
+    def mask(self) -> Callable[[str], str]:
+        """Return what masks the site's secrets in a text; those that cannot be had now cannot be said either."""
+        references = [*self.settings.secrets.values(), self.settings.vault_password, self.settings.database.password]
+        known = []
+        for reference in filter(None, references):
+            with suppress(Unavailable):
+                known.append(resolve(reference).reveal())
+        return Redactor(known).text
 
     def caller(self, key_file: str = "") -> Caller:
         """Return who calls; with a key, it is the one that was named."""

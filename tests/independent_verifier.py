@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 VERIFIED, UNKNOWN, REFUSED = "verified", "intact, signer unknown", "refused"
 
+FORMATS = ["patch-orchestrator-evidence/1", "patch-orchestrator-evidence/2"]
 EVENT = ["chain", "actor", "origin", "tag", "outcome", "change", "seq", "at", "data", "prev", "hash"]
 STATEMENT = ["subject", "change", "digest", "decision", "reason", "signer", "at"]
 STEPS = ["check", "protect", "patch", "verify", "reboot", "restore", "release"]
@@ -383,7 +384,7 @@ class Bundle:
 
 
 def check_files(bundle: Bundle) -> None:
-    must(bundle.manifest["format"] == "patch-orchestrator-evidence/1", "format")
+    must(bundle.manifest["format"] in FORMATS, "format")
     must(not bundle.digest or is_sha(bundle.digest), "plan digest")
     listed = get(bundle.manifest, "files", dict)
     must(set(listed) == set(bundle.files) - {"manifest.json", "manifest.sig"}, "other files than in the manifest")
@@ -666,7 +667,21 @@ def check_tasks(bundle: Bundle) -> None:
             must(all(map(is_sha, artifacts.values())), "artifacts")
             named |= set(artifacts.values())
     there = {sha(raw) for name, raw in bundle.files.items() if name.startswith("tasks/")}
-    must(named == there, "other task events than the trail names")
+    gone = removed(bundle) if bundle.manifest["format"] == FORMATS[1] else set()
+    must(named - gone <= there <= named, "other task events than the trail names")
+
+
+def removed(bundle: Bundle) -> set[str]:
+    said, named, ended = list[list[str]](), set[str](), False
+    for event in bundle.events:
+        if isinstance(artifacts := event["data"].get("artifacts"), dict):
+            named |= set(artifacts.values())
+        if event["tag"] == "task-events-removed":
+            said.append(names(event["data"], "removed"))
+            must(ended and set(said[-1]) <= named, "task events were removed too early")
+        ended = ended or event["outcome"] in {"closed", "rejected", "cancelled"}
+    must(said, "format 2, and nothing was removed")
+    return {digest for digests in said for digest in digests}
 
 
 CHECKS: list[Callable[[Bundle], None]] = [

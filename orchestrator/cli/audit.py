@@ -82,7 +82,15 @@ def verify(
         verdicts = [site.verify_trail(head.chain) for head in site.ledger.store.heads()]
     if as_json:
         answer(
-            [{"subject": v.subject, "standing": v.standing, "findings": [str(f) for f in v.findings]} for v in verdicts]
+            [
+                {
+                    "subject": v.subject,
+                    "standing": v.standing,
+                    "removed": v.removed,
+                    "findings": [str(f) for f in v.findings],
+                }
+                for v in verdicts
+            ]
         )
     for verdict in verdicts:
         if not as_json and verdict.standing is Standing.VERIFIED:
@@ -120,8 +128,8 @@ def checkpoint(context: typer.Context) -> None:
     """Sign the heads of all chains now, and send the checkpoint outside."""
     site = site_of(context)
     actor_for(site, Action.EXPORT)
-    proof = evidencing.checkpoint(SITE, site.ledger, site.notary)
-    say(proof.document.decode())
+    _, document, _ = evidencing.sign_heads(site.ledger, site.notary)
+    say(document.decode())
 
 
 @app.command("rotate-key")
@@ -140,6 +148,8 @@ def rotate_key(context: typer.Context, yes: Yes = False) -> None:
 def _good(verdict: Verdict) -> None:
     signer = f", signed by {verdict.signer}" if verdict.signer else ""
     say(f"{verdict.subject}: verified{signer}; {verdict.events} events, head {verdict.head[:12]}", style="green")
+    if verdict.removed:
+        say(f"{verdict.removed} files of task events were removed after the change had ended, as its trail says.")
 
 
 def _told(data: dict[str, object]) -> str:

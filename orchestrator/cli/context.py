@@ -8,8 +8,10 @@ from typing import cast
 
 import typer
 
+from orchestrator import logs
 from orchestrator.domain.identity import Action, Actor
 from orchestrator.flow.acting import permitted
+from orchestrator.logs import LogLevel
 from orchestrator.settings import find_site
 from orchestrator.wiring import Site
 
@@ -26,6 +28,8 @@ class Opened:
         """Return the site. Raises NotFound where there is none."""
         if self._site is None:
             self._site = Site(self.folder.absolute() if self.folder else find_site(Path.cwd()))
+            # What a command has to say is its answer; a log is heard beside it when something is wrong.
+            logs.begin(self._site.settings.log, least=LogLevel.WARNING)
         return self._site
 
 

@@ -42,6 +42,8 @@ def examine(site: Site) -> list[Finding]:
         ("workers", _workers),
         ("memory", _memory),
         ("changes", _changes),
+        ("leases", _leases),
+        ("rollback points", _points),
     )
     found: list[Finding] = []
     for what, check in checks:
@@ -203,4 +205,27 @@ def _changes(site: Site) -> Iterator[Finding]:
     yield Finding(
         what="changes", ok=not left, seen=f"nobody carries {', '.join(left)}" if left else "none left alone",
         advice=f"orchestrator change resume {left[0]} --yes" if left else "",
+    )  # fmt: skip
+
+
+def _leases(site: Site) -> Iterator[Finding]:
+    """A lease outlives its change only where something went wrong; it keeps others off the host until it runs out."""
+    leases = site.ledger.store.leases()
+    ended = {c.id for c in site.ledger.store.changes() if c.state.has_ended}
+    left = [f"{lease.host} for {lease.change}" for lease in leases if lease.change in ended]
+    yield Finding(
+        what="leases", ok=not left, seen=f"{len(leases)} held" + "".join(f"; {each}, which has ended" for each in left),
+        advice="they end by themselves; no other change can take these hosts until then" if left else "",
+    )  # fmt: skip
+
+
+def _points(site: Site) -> Iterator[Finding]:
+    points = site.ledger.store.points()
+    now = site.clock.now()
+    expired = [point for point in points if point.expires_at <= now]
+    told = f"{len(points)} held, {len(expired)} beyond their time"
+    changes = ", ".join(sorted({point.change for point in expired}))
+    yield Finding(
+        what="rollback points", ok=not expired, seen=told + (f" ({changes})" if expired else ""),
+        advice="orchestrator rollback-point release --expired, or close these changes" if expired else "",
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import audit, change, host, lockdown, points, site, template, window, worker
+from orchestrator.cli import audit, backup, change, host, lockdown, points, site, template, window, worker
 from orchestrator.cli.context import Opened
 from orchestrator.cli.output import errors
 from orchestrator.errors import InvalidInput, OrchestratorError
@@ -41,6 +41,7 @@ app.add_typer(template.app, name="template")
 app.add_typer(window.app, name="window")
 app.add_typer(audit.app, name="audit")
 app.add_typer(points.app, name="rollback-point")
+app.add_typer(backup.app, name="backup")
 site.add_to(app)
 worker.add_to(app)
 

@@ -10,6 +10,8 @@ from rich.text import Text
 
 from orchestrator.cli import doctoring, show
 from orchestrator.cli.context import site_of
+from orchestrator.cli.housekeeping import housekeeping
+from orchestrator.cli.metrics import metrics
 from orchestrator.cli.output import AsJson, answer, coloured, say, table, warn
 from orchestrator.domain.calendar import in_zone
 from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState
@@ -19,6 +21,8 @@ from orchestrator.founding import make_site
 from orchestrator.plugins import REGISTRIES
 from orchestrator.wiring import Site, SystemClock
 
+_SHOWN = 5
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands that have no noun."""
@@ -26,6 +30,8 @@ def add_to(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
     app.command("status")(status)
     app.command("plugins")(plugins)
+    app.command("housekeeping")(housekeeping)
+    app.command("metrics")(metrics)
 
 
 def init(
@@ -71,7 +77,6 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         warn(f"everything is held: {held}. Lift it: orchestrator lockdown lift --reason …")
     if not changes:
         say("Nothing is open. Submit a change: orchestrator change submit FILE")
-        return
     at_work = [c for c in changes if c.state in CARRIED]
     waiting = [c for c in changes if c.state not in CARRIED]
     for title, group in (("at work", at_work), ("waiting", waiting)):
@@ -83,12 +88,11 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
             )
             say()
     now = site.clock.now()
-    for point in site.ledger.store.points():
-        if point.expires_at < now:
-            warn(
-                f"expired: the {point.provider} point of {point.host} for {point.change}; "
-                "close that change or release it"
-            )
+    expired = [f"{p.host} for {p.change}" for p in site.ledger.store.points() if p.expires_at <= now]
+    if expired:
+        more = f" and {len(expired) - _SHOWN} more" if len(expired) > _SHOWN else ""
+        warn(f"{len(expired)} rollback points are held beyond their time: {', '.join(expired[:_SHOWN])}{more}")
+        warn("Close these changes, or: orchestrator rollback-point release --expired")
 
 
 def _row(site: Site, change: ChangeRequest) -> tuple[str | Text, ...]:

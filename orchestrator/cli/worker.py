@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator import logs
 from orchestrator.cli.context import site_of
 from orchestrator.cli.output import say
 from orchestrator.engine.worker import LEASE, Manner
@@ -51,7 +52,7 @@ def serve(context: typer.Context, lease: Lease = _LEASE) -> None:
 
 
 def _work(site: Site, manner: Manner, tick: Callable[[], None]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    logs.begin(site.settings.log, mask=site.mask())
     with site.worker(manner) as one:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: one.stop())

@@ -118,7 +118,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was checked and what does not hold. ``signer`` is the pinned key, ``unknown_signer`` why there is none."""
+    """What was checked and what does not hold.
+
+    ``signer`` is the pinned key, ``unknown_signer`` why there is none; ``removed`` counts the files of task events that
+    are not there any more, as the trail says.
+    """
 
     subject: str
     change: str = ""
@@ -128,6 +132,7 @@ class Verdict:
     checkpoint: int = 0
     signer: str = ""
     unknown_signer: str = ""
+    removed: int = 0
     checks: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
 

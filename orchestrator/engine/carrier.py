@@ -79,6 +79,10 @@ class Carriers:
         state = self._ledger.store.change(change_id).state
         return state in CARRIED and not is_stuck(change_id, self._ledger) and self.have_worker()
 
+    def at_work(self) -> list[str]:
+        """Return the workers that live, in words: each has the database open."""
+        return [f"worker {worker.id}" for worker in self.workers()]
+
     def require_free(self, change_id: str) -> None:
         """Raise Refused where somebody works on the change; one who is just leaving is waited for."""
         with self.hold(change_id):

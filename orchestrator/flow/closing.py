@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.domain.canonical import Plain, digest, plain
+from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.change import ChangeRequest, ChangeState, CloseCode
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
 from orchestrator.domain.inventory import Environment, Host
@@ -49,12 +49,18 @@ def close_code(change: ChangeRequest) -> CloseCode:
     return CloseCode.SUCCESSFUL_WITH_ISSUES if change.issues else CloseCode.SUCCESSFUL
 
 
-def give_up_points(change: ChangeRequest, crew: Crew, *, hosts: Sequence[str] = ()) -> list[str]:
-    """Release the held points of a change (of these hosts only, where some are named); return what stayed, and why."""
+def give_up_points(change: ChangeRequest, crew: Crew, *, hosts: Sequence[str] = (), expired: bool = False) -> list[str]:
+    """Release the held points of a change; return what stayed, and why.
+
+    Where hosts are named, only theirs; with ``expired``, only those of hosts whose points have all expired.
+    """
     if change.state in _UNDER_WAY:
         raise Refused(f"change {change.id} is {change.state}: its points may still be needed. End it first.")
     ended = {run.host: run.status for run in crew.ledger.store.runs(change.id)}
     held = [p for p in crew.ledger.store.points(change.id) if p.is_held and (not hosts or p.host in hosts)]
+    if expired:
+        lasting = {p.host for p in held if p.expires_at > crew.now()}
+        held = [p for p in held if p.host not in lasting]
     # The last way back goes only where somebody names the host.
     kept = [p for p in held if ended.get(p.host) in _KEPT and p.host not in hosts]
     going = [p for p in held if p not in kept]
@@ -69,6 +75,15 @@ def give_up_points(change: ChangeRequest, crew: Crew, *, hosts: Sequence[str] = 
     with crew.ledger.store.begin() as writing:
         writing.free(change.id)
     return problems
+
+
+def expired_points(crew: Crew) -> dict[str, list[RollbackPoint]]:
+    """Return the points that are held beyond their time, by change; those of a change under way may be needed."""
+    found: dict[str, list[RollbackPoint]] = {}
+    for point in crew.ledger.store.points():
+        if point.expires_at <= crew.now():
+            found.setdefault(point.change, []).append(point)
+    return {c: points for c, points in found.items() if crew.ledger.store.change(c).state not in _UNDER_WAY}
 
 
 def _release(
@@ -122,7 +137,8 @@ def _batch(
         change=change,
         environment=environment,
         content=content,
-        name=f"close{change.version}.{environment.value}-{digest(list(names))[:8]}",
+        # Each time anew, and harmless to repeat: a host that did not answer then may do so now.
+        name=f"close{change.version}.{environment.value}.{token}",
         plans=tuple(known.get(name) or _bare(hosts[name]) for name in names),
         hosts={name: hosts[name] for name in names},
         token=token,

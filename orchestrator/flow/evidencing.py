@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.domain.canonical import Plain, canonical
@@ -16,16 +16,22 @@ from orchestrator.domain.evidence import (
     prove,
 )
 from orchestrator.domain.identity import Actor, Person
+from orchestrator.domain.retention import removed
 from orchestrator.errors import StaleChange
 from orchestrator.flow import reports
 from orchestrator.flow.ledger import Ledger
-from orchestrator.ports import Notary
+from orchestrator.ports import ChainHead, Notary
 
 _ATTEMPTS = 5
 
 
 def checkpoint(chain: str, ledger: Ledger, notary: Notary) -> CheckpointProof:
     """Sign the heads of all chains as they are now, send the checkpoint outside, and prove one chain's place in it."""
+    return prove(chain, *sign_heads(ledger, notary))
+
+
+def sign_heads(ledger: Ledger, notary: Notary) -> tuple[Sequence[ChainHead], bytes, bytes]:
+    """Sign the heads of all chains and send the checkpoint outside; return heads, document and signature."""
     for attempt in range(_ATTEMPTS):
         heads = ledger.store.heads()
         last = ledger.store.last_checkpoint()
@@ -40,7 +46,7 @@ def checkpoint(chain: str, ledger: Ledger, notary: Notary) -> CheckpointProof:
             if attempt == _ATTEMPTS - 1:
                 raise
     notary.publish(checkpoint_line(document, signature))
-    return prove(chain, heads, document, signature)
+    return heads, document, signature
 
 
 def export(change_id: str, target: Path, actor: Actor, state: Path, *, ledger: Ledger, notary: Notary) -> Path:
@@ -57,18 +63,19 @@ def _contents(change: ChangeRequest, proof: CheckpointProof, state: Path, ledger
     kept = {
         kind: store.documents(change.id, kind) for kind in ("state.before", "state.after", "health", "people", "job")
     }
+    # An event that came after the checkpoint belongs to the next one.
+    trail = store.trail(change.id)[: proof.count]
     return BundleContents(
         change=change,
         plan=store.plan(change.plan_digest) if change.plan_digest else None,
         people=[person(document) for document in kept["people"].values()],
         steps=store.steps(change.id),
-        # An event that came after the checkpoint belongs to the next one.
-        trail=store.trail(change.id)[: proof.count],
+        trail=trail,
         checkpoint=proof,
         packages_before=_packages(kept["state.before"]),
         packages_after=_packages(kept["state.after"]),
         health=kept["health"],
-        tasks=_tasks(kept["job"], state),
+        tasks=_tasks(kept["job"], state, removed(trail)),
     )
 
 
@@ -90,12 +97,13 @@ def _packages(states: Mapping[str, Plain]) -> dict[str, Plain]:
     return {host: state["packages"] for host, state in states.items() if isinstance(state, dict)}
 
 
-def _tasks(jobs: Mapping[str, Plain], state: Path) -> Sequence[TaskFile]:
+def _tasks(jobs: Mapping[str, Plain], state: Path, gone: Collection[str]) -> Sequence[TaskFile]:
     found = []
     for document in (jobs[job] for job in sorted(jobs)):
         for artifact in reports.rows(document if isinstance(document, dict) else {}, "artifacts"):
-            source = state / reports.text(artifact, "path")
-            # A job in parts has a folder for each.
-            name = f"{source.parent.name}.{source.name}"
-            found.append(TaskFile(name=name, sha256=reports.text(artifact, "sha256"), source=source))
+            source, sha256 = state / reports.text(artifact, "path"), reports.text(artifact, "sha256")
+            if sha256 not in gone:
+                # A job in parts has a folder for each.
+                name = f"{source.parent.name}.{source.name}"
+                found.append(TaskFile(name=name, sha256=sha256, source=source))
     return found

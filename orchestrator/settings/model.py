@@ -8,8 +8,10 @@ from pathlib import Path
 
 from orchestrator.domain.inventory import Secret
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import NotFound
+from orchestrator.logs import LogSettings
 from orchestrator.settings.references import Reference, resolve
 
 
@@ -69,6 +71,8 @@ class Settings:
     checkpoint_file: Path | None = None
     signing_key: Path
     limits: Limits = field(default_factory=Limits)
+    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
+    log: LogSettings = field(default_factory=LogSettings)
 
     def secret(self, name: str) -> Secret:
         """Return the secret that ``[secrets]`` calls so. Raises NotFound, or Unavailable where it cannot be had."""

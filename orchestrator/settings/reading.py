@@ -6,12 +6,15 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import InvalidInput, Mistake, NotFound
+from orchestrator.logs import LogForm, LogLevel, LogSettings
 from orchestrator.settings.model import CommandProvider, Database, NotifierSettings, Settings
 from orchestrator.settings.table import Reading, Table, nearest
 
@@ -34,6 +37,8 @@ _VARIABLES = {
         ("limits", "jobs"),
         ("limits", "forks"),
         ("limits", "free_memory"),
+        ("log", "format"),
+        ("log", "level"),
     )
 }
 
@@ -106,6 +111,8 @@ def _settings(top: Table, site: Path, environ: Mapping[str, str]) -> Settings:
         checkpoint_file=evidence.path("checkpoint_file"),
         signing_key=_signing_key(evidence, state),
         limits=_limits(limits, forks),
+        retention=_retention(top.table("retention")),
+        log=_log(top.table("log")),
     )
     for table in (paths, database, ansible, evidence, limits, top.table("site"), top):
         table.refuse_the_rest()
@@ -185,6 +192,24 @@ def _limits(table: Table, forks: int) -> Limits:
     if limits.forks < jobs:
         table.wrong("forks", f"has to be {jobs} or more, one for each of the {jobs} runs of limits.jobs")
     return limits
+
+
+def _retention(table: Table) -> RetentionPolicy:
+    usual = RetentionPolicy()
+    keep = timedelta(seconds=table.seconds("keep", int(usual.keep.total_seconds())))
+    at_least = timedelta(seconds=table.seconds("at_least", int(min(usual.at_least, keep).total_seconds())))
+    if at_least > keep:
+        table.wrong("at_least", "is longer than retention.keep, so that size could never shorten it")
+    policy = RetentionPolicy(keep=keep, at_least=at_least, size=table.size("size"))
+    table.refuse_the_rest()
+    return policy
+
+
+def _log(table: Table) -> LogSettings:
+    form = table.choice("format", tuple(LogForm), LogForm.TEXT)
+    level = table.choice("level", tuple(LogLevel), LogLevel.INFO)
+    table.refuse_the_rest()
+    return LogSettings(form=LogForm(form), level=LogLevel(level))
 
 
 def _notifier(table: Table) -> NotifierSettings:

@@ -18,6 +18,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*([A-Za-z0-9_."'-]+)\s*=""")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
 class Reading:
@@ -144,6 +145,17 @@ class Table:
             self.wrong(key, 'has to be a duration with its unit, such as "90s", "10m" or "2h"')
             return default
         return int(match[1]) * _UNITS[match[2]]
+
+    def size(self, key: str) -> int:
+        """Return the bytes of a size such as 20GiB, 0 where there is none."""
+        found = self._take(key)
+        if found is None:
+            return 0
+        match = re.fullmatch(r"([1-9][0-9]{0,5})([MGT]iB)", found) if isinstance(found, str) else None
+        if match is None:
+            self.wrong(key, 'has to be a size with its unit, such as "500MiB", "20GiB" or "2TiB"')
+            return 0
+        return int(match[1]) * _SIZES[match[2]]
 
     def words(self, key: str, *, required: bool = False) -> tuple[str, ...]:
         """Return a list of texts."""

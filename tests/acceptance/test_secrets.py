@@ -84,10 +84,14 @@ def site(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Site:
 def test_no_secret_is_in_anything_that_a_change_leaves_behind(site: Site, park: Park, tmp_path: Path) -> None:
     assert park["w1"].version("labapp") == "1.1"
     back_up(site.state / "orchestrator.db", tmp_path / "backup.db")
+    site.give("backup", "create", str(tmp_path / "backup.tar.gz"))
+    site.give("metrics")
     said = tmp_path / "said.txt"
     said.write_text("\n".join(site.transcript))
     files = [path for root in (site.folder, site.state, tmp_path) for path in root.rglob("*") if path.is_file()]
-    assert {"trail.jsonl", "plan.json"} <= {Path(where).name for file in files for where, _ in contents(file)}
+    assert {"trail.jsonl", "plan.json", "database.sqlite"} <= {
+        Path(where).name for file in files for where, _ in contents(file)
+    }
     found = [
         f"{what} in {where}"
         for file in files

@@ -20,12 +20,13 @@ from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.inventory import Environment
-from orchestrator.domain.journal import Step, StepRecord
+from orchestrator.domain.journal import Outcome, Step, StepRecord
 from orchestrator.domain.lifecycle import ChangeEvent, Move, advance, requested
 from orchestrator.domain.lock import PatchLock
+from orchestrator.domain.metrics import Figures
 from orchestrator.domain.plan import Content, PatchPlan, Prediction
 from orchestrator.domain.rollback import RollbackClass, RollbackPoint
-from orchestrator.domain.run import HostRun
+from orchestrator.domain.run import HostRun, HostStatus
 from orchestrator.errors import NotFound, Refused, StaleChange
 from orchestrator.ports import Store, Writing
 from tests.fakes.strategies import ASCII_KEY, PLAIN, any_of
@@ -114,6 +115,27 @@ class StoreContract:
         with store.begin() as writing:
             writing.keep_durations(of, host, Environment.STAGING, took, EVENING)
         assert store.durations([host], Environment.STAGING) == {host: [took]}
+
+    def test_empty_store_counts_nothing(self, store: Store) -> None:
+        assert store.figures() == Figures()
+
+    def test_what_is_there_is_counted(self, store: Store) -> None:
+        first, second = (
+            replace(change(), id=an_id(), source_key=an_id()),
+            replace(change(), id=an_id(), source_key=an_id()),
+        )
+        for each in (first, second):
+            opened(store, each)
+        step = StepRecord(change=first.id, host="web1", step=Step.PATCH, token=1, job="one", started_at=EVENING)
+        later = replace(step, job="two", started_at=EVENING + HOLD)
+        with store.begin() as writing:
+            writing.keep_runs([replace(run(host, HostStatus.DONE), change=first.id) for host in ("web1", "web2")])
+            writing.keep_steps([later, step, replace(step, job="three", outcome=Outcome.OK)])
+            event = writing.note(a_fact(first.id))
+            writing.delivered([event])
+        assert store.figures() == Figures(
+            changes={"requested": 2}, hosts={"done": 2}, steps=2, oldest_step=EVENING, events=3, backlog=2
+        )
 
     def test_what_is_not_there_is_said(self, store: Store) -> None:
         with pytest.raises(NotFound, match="CHG-0404"):

@@ -21,7 +21,7 @@ from orchestrator.adapters.evidence.trust import read_pins
 from orchestrator.adapters.evidence.verifier import verify_bundle, verify_checkpoint, verify_trail
 from orchestrator.domain.approval import ApprovalPolicy, Decision, Vote
 from orchestrator.domain.audit import Fact
-from orchestrator.domain.canonical import canonical, digest
+from orchestrator.domain.canonical import Plain, canonical, digest
 from orchestrator.domain.evidence import Standing, Verdict, checkpoint_line, next_checkpoint
 from orchestrator.domain.journal import Outcome, Step, StepRecord
 from orchestrator.errors import EvidenceRefused, Refused, SignerUnknown
@@ -436,6 +436,75 @@ def test_holder_of_the_key_is_contradicted(
     verdict = both(loose.pack(tmp_path / "b.tar.gz"), site.public)
     messages = [finding.message for finding in verdict.findings if finding.check == check]
     assert any(reason in message for message in messages), verdict.findings
+
+
+# What retention has removed.
+
+
+def removal(case: Case, *digests: str, after: str = "closed") -> Callable[[list[Fact]], list[Fact]]:
+    """Return an edit that has the trail say, after an event, that files of task events were removed."""
+
+    def edit(facts: list[Fact]) -> list[Fact]:
+        gone: list[Plain] = list(digests) or [d for f in facts for d in artifacts(f)]
+        at = next(number for number, each in enumerate(facts, start=1) if each.tag == after)
+        said = fact("omar", "task-events-removed", START + timedelta(days=400), "", {"removed": gone, "reason": "old"})
+        return [*facts[:at], said, *facts[at:]]
+
+    return edit
+
+
+def artifacts(of: Fact) -> list[str]:
+    named = of.data.get("artifacts")
+    return [str(digest) for digest in named.values()] if isinstance(named, dict) else []
+
+
+def without_tasks(case: Case, tmp_path: Path) -> Verdict:
+    contents = replace(case.contents(), tasks=())
+    return both(write_bundle(tmp_path / "b.tar.gz", contents, case.key), tmp_path / "public.pem")
+
+
+def test_bundle_without_the_task_events_that_its_trail_calls_removed_is_verified(case: Case, tmp_path: Path) -> None:
+    case.edit_facts = removal(case)
+    verdict = without_tasks(case, tmp_path)
+    assert (verdict.standing, verdict.removed) == (Standing.VERIFIED, 1)
+    assert Loose.of(tmp_path / "b.tar.gz").said["manifest.json"]["format"] == "patch-orchestrator-evidence/2"
+
+
+def test_task_events_that_are_called_removed_and_are_still_there_do_no_harm(case: Case, tmp_path: Path) -> None:
+    case.edit_facts = removal(case)
+    assert written(case, tmp_path).standing is Standing.VERIFIED
+
+
+def test_missing_task_events_of_which_the_trail_says_nothing_are_refused(case: Case, tmp_path: Path) -> None:
+    assert "which the trail names, are missing" in found(without_tasks(case, tmp_path))["tasks"]
+
+
+def test_removal_of_other_task_events_excuses_nothing(case: Case, tmp_path: Path) -> None:
+    case.edit_facts = removal(case, "ab" * 32)
+    messages = [finding.message for finding in without_tasks(case, tmp_path).findings]
+    assert any("were removed which no event before it names" in message for message in messages)
+    assert any("which the trail names, are missing" in message for message in messages)
+
+
+def test_removal_before_the_change_has_ended_is_refused(case: Case, tmp_path: Path) -> None:
+    case.edit_facts = removal(case, after="succeeded")
+    assert "removed before the change had ended" in found(without_tasks(case, tmp_path))["tasks"]
+
+
+def test_removal_means_nothing_in_format_1(case: Case, site: Site, tmp_path: Path) -> None:
+    case.edit_facts = removal(case)
+    without_tasks(case, tmp_path)
+    loose = Loose.of(tmp_path / "b.tar.gz")
+    loose.said["manifest.json"]["format"] = "patch-orchestrator-evidence/1"
+    verdict = both(loose.list_anew(site.key).pack(tmp_path / "c.tar.gz"), site.public)
+    assert "which the trail names, are missing" in found(verdict)["tasks"]
+
+
+def test_format_2_without_a_removal_is_refused(site: Site, tmp_path: Path) -> None:
+    loose = site.loose.copy()
+    loose.said["manifest.json"]["format"] = "patch-orchestrator-evidence/2"
+    verdict = both(loose.list_anew(site.key).pack(tmp_path / "c.tar.gz"), site.public)
+    assert found(verdict) == {"tasks": "the format says that task events were removed, and the trail does not"}
 
 
 # What the product itself must never do, had it a hole.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import InvalidInput, NotFound, Unavailable
+from orchestrator.logs import LogForm, LogLevel, LogSettings
 from orchestrator.settings import Reference, ReferenceKind, Settings, find_site, load_settings, resolve
 
 EVERYTHING = """\
@@ -60,6 +63,15 @@ free_memory = 1024
 [limits.throttle]
 "esx1.example.org" = 2
 mirror = 5
+
+[log]
+format = "json"
+level = "warning"
+
+[retention]
+keep = "200d"
+at_least = "30d"
+size = "20GiB"
 """
 
 NOBODY_SAID = {"HOME": "/home/somebody"}
@@ -99,6 +111,14 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert mail.secrets["password"].target == ("MAIL_PASSWORD",)
     assert settings.checkpoint_file == Path("/var/log/patch-checkpoints")
     assert settings.signing_key == Path("/srv/keys/signing-key.pem")
+    assert settings.log == LogSettings(LogForm.JSON, LogLevel.WARNING)
+    assert settings.retention == RetentionPolicy(
+        keep=timedelta(days=200), at_least=timedelta(days=30), size=20 * 1024**3
+    )
+
+
+def test_what_is_kept_for_a_short_time_has_no_longer_least_age(tmp_path: Path) -> None:
+    assert read(tmp_path, SITE + '[retention]\nkeep = "7d"\n').retention.at_least == timedelta(days=7)
 
 
 def test_a_name_is_all_that_a_site_has_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +158,17 @@ MISTAKES = {
     "name missing": ("[site]\n", 1, "site.name has to be a name"),
     "name with a path in it": ('[site]\nname = "../etc"\n', 2, "site.name has to be a name"),
     "not TOML": ("[site]\nname = \n", 2, "Invalid value"),
+    "size without a unit": (SITE + '[retention]\nsize = "20"\n', 4, "retention.size has to be a size with its unit"),
+    "least age beyond the age": (
+        SITE + '[retention]\nkeep = "7d"\nat_least = "8d"\n',
+        5,
+        "retention.at_least is longer than retention.keep",
+    ),
+    "log in a form that is not there": (
+        SITE + '[log]\nformat = "xml"\n',
+        4,
+        "log.format is 'xml', which is not one of",
+    ),
     "unknown table": (SITE + "[databse]\n", 3, "databse is unknown (did you mean database?)"),
     "unknown key": (SITE + "[ansible]\nfork = 3\n", 4, "ansible.fork is unknown (did you mean forks?"),
     "a table that is a value": ("ansible = 3\n" + SITE, 1, "ansible is a table"),

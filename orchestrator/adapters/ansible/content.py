@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -109,6 +110,15 @@ class SiteContent:
             _put(fresh / path, file)
         (fresh / _LIST).write_bytes(canonical({"files": content.files, "versions": content.versions}))
         _lock(fresh)
+
+
+def remove_frozen(root: Path) -> None:
+    """Remove a frozen copy that nobody needs any more."""
+    with _alone(root.parent), tempfile.TemporaryDirectory(prefix=".freezing-", dir=root.parent) as folder:
+        _unlock(root)
+        # Out of its place first: what is half removed must not be taken for a frozen copy.
+        gone = root.rename(Path(folder) / "gone")
+        shutil.rmtree(gone)
 
 
 @contextmanager

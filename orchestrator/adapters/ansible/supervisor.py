@@ -6,6 +6,7 @@ Nothing heavy is imported here, and ansible-runner only once the job is ours: a 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator import logs
 from orchestrator.adapters.ansible.brake import Brake
 from orchestrator.adapters.ansible.jobdir import MARKER, JobDir, boot_id
 from orchestrator.adapters.ansible.recorder import Recorder
@@ -31,9 +33,12 @@ from orchestrator.adapters.ansible.verdict import (
     texts,
     write_result,
 )
+from orchestrator.logs import FORM, LogForm, LogLevel, LogSettings
 
 if TYPE_CHECKING:
     from ansible_runner import Runner
+
+_LOG = logging.getLogger(__name__)
 
 HOST_KEYS = "ANSIBLE_HOST_KEY_CHECKING"
 _CALLBACKS = Path(__file__).with_name("callbacks")
@@ -52,7 +57,8 @@ def main() -> int:
         facts = {"pid": os.getpid(), "boot_id": boot_id(), "at": now(), "scratch": str(scratch)}
         try:
             if job.begin(facts):
-                _carry(job, scratch, secrets)
+                with logs.about(change=str(job.read(job.order).get("change", "")), job=job.path.name):
+                    _carry(job, scratch, secrets)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     if job.trouble.exists() and not job.trouble.stat().st_size:
@@ -64,6 +70,8 @@ def _carry(job: JobDir, scratch: Path, secrets: dict[str, object]) -> None:
     order = job.read(job.order)
     password = str(secrets.get("vault_password") or "")
     redactor = Redactor([*texts(secrets.get("redact")), password])
+    # Whoever waits for the job reads the last line that is here: only trouble is told.
+    logs.begin(LogSettings(LogForm(os.environ.get(FORM, LogForm.TEXT))), least=LogLevel.WARNING, mask=redactor.text)
     recorder = Recorder(job, redactor)
     brake = Brake(job, texts(order.get("hosts")))
     signal.signal(signal.SIGTERM, lambda *_: brake.ask())
@@ -77,11 +85,13 @@ def _run(settings: dict[str, object], recorder: Recorder, brake: Brake) -> Verdi
     try:
         runner = _runner(settings, recorder, brake)
     except Exception as error:
+        _LOG.exception("ansible-runner could not begin the job")
         return Verdict(NOT_STARTED, None, f"ansible-runner could not begin the job: {in_words(error)}")
     try:
         runner.run()
     except Exception as error:
         brake.end_ansible()
+        _LOG.exception("ansible-runner failed in the middle of the job")
         return Verdict(DIED, None, f"ansible-runner failed in the middle of the job: {in_words(error)}")
     if runner.canceled:
         return Verdict(STOPPED, None, "The job was stopped, as asked." + _still_at_work(brake))

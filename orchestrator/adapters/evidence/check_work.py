@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from orchestrator.adapters.evidence.bundle import THINNED
 from orchestrator.adapters.evidence.check_plan import plan_hosts
 from orchestrator.adapters.evidence.check_trail import Course, course, data, events
 from orchestrator.adapters.evidence.opened import Bundle
-from orchestrator.adapters.evidence.strict import Object, hash_text, moment, number, text
+from orchestrator.adapters.evidence.strict import Object, hash_text, moment, number, text, texts
 from orchestrator.domain.canonical import parse_rfc3339
 from orchestrator.domain.journal import Outcome, Step
+from orchestrator.domain.retention import ENDS, REMOVED
 
 _STEPS = frozenset(step.value for step in Step)
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
@@ -57,17 +59,49 @@ def check_outcomes(bundle: Bundle) -> Iterator[str]:
 
 
 def check_tasks(bundle: Bundle) -> Iterator[str]:
-    """Every file of task events that the trail names is there, and no other."""
+    """Every file of task events that the trail names is there or was removed, and no other."""
     named = set()
     for event in events(bundle):
         artifacts = data(event).get("artifacts")
         if isinstance(artifacts, dict):
             named |= {hash_text(artifacts, kind) for kind in artifacts}
     there = {digest: name for name, digest in bundle.hashes.items() if name.startswith("tasks/")}
-    for digest in sorted(named - there.keys()):
+    gone = removals(bundle)
+    yield from _removal_problems(bundle)
+    for digest in sorted(named - gone - there.keys()):
         yield f"the task events with sha256 {digest}, which the trail names, are missing"
     for digest in sorted(there.keys() - named):
         yield f"{there[digest]} is no file that the trail names"
+
+
+def removals(bundle: Bundle) -> frozenset[str]:
+    """Return the sha256 of the files of task events that the trail says were removed. Raises NotThere, Malformed."""
+    if not _is_thinned(bundle):
+        return frozenset()
+    removing = [event for event in events(bundle) if event["tag"] == REMOVED]
+    return frozenset(digest for event in removing for digest in texts(data(event), "removed"))
+
+
+def _is_thinned(bundle: Bundle) -> bool:
+    return bundle.entry("manifest.json").get("format") == THINNED
+
+
+def _removal_problems(bundle: Bundle) -> Iterator[str]:
+    """Nothing is removed before the change has ended, and nothing that no event before has named."""
+    ended, named, count = False, set[str](), 0
+    for event in events(bundle) if _is_thinned(bundle) else ():
+        artifacts = data(event).get("artifacts")
+        if isinstance(artifacts, dict):
+            named |= {hash_text(artifacts, kind) for kind in artifacts}
+        if event["tag"] == REMOVED:
+            count += 1
+            if not ended:
+                yield f"event {event['seq']} says that task events were removed before the change had ended"
+            if not set(texts(data(event), "removed")) <= named:
+                yield f"event {event['seq']} says that task events were removed which no event before it names"
+        ended = ended or event["outcome"] in ENDS
+    if _is_thinned(bundle) and not count:
+        yield "the format says that task events were removed, and the trail does not"
 
 
 def _require_record(record: Object) -> None:

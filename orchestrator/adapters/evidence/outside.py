@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.domain.backup import SignedCheckpoint
+from orchestrator.domain.canonical import canonical
+from orchestrator.domain.evidence import read_checkpoint
 from orchestrator.errors import Unavailable
 
 #: authpriv.notice (RFC 5424, section 6.2.1)
@@ -39,6 +44,21 @@ class AppendedFile:
                 os.close(descriptor)
         except OSError as error:
             raise Unavailable(f"the checkpoint could not be added to {self.path}: {error.strerror}.") from error
+
+    def newest(self) -> SignedCheckpoint | None:
+        """Return the newest checkpoint in the file, if there is one; lines of something else are passed over."""
+        newest = None
+        with suppress(OSError):
+            for line in self.path.read_bytes().splitlines():
+                with suppress(ValueError, KeyError, TypeError):
+                    said = json.loads(line)
+                    found = SignedCheckpoint(
+                        seq=read_checkpoint(canonical(said["checkpoint"])).seq,
+                        document=canonical(said["checkpoint"]),
+                        signature=canonical(said["signature"]),
+                    )
+                    newest = found if newest is None or found.seq > newest.seq else newest
+        return newest
 
 
 @dataclass(frozen=True, slots=True)

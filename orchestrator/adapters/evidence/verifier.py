@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.adapters.evidence.bundle import FORMAT, MANIFEST, SIGNATURE
+from orchestrator.adapters.evidence.bundle import FORMAT, MANIFEST, SIGNATURE, THINNED
 from orchestrator.adapters.evidence.check_people import (
     check_approval,
     check_people,
@@ -16,7 +16,7 @@ from orchestrator.adapters.evidence.check_people import (
 )
 from orchestrator.adapters.evidence.check_plan import check_plan, check_population, check_request
 from orchestrator.adapters.evidence.check_trail import check_checkpoint, check_trail
-from orchestrator.adapters.evidence.check_work import check_journal, check_outcomes, check_tasks
+from orchestrator.adapters.evidence.check_work import check_journal, check_outcomes, check_tasks, removals
 from orchestrator.adapters.evidence.keys import read_signature
 from orchestrator.adapters.evidence.opened import ALWAYS, WITH_A_PLAN, Bundle, NotThere, is_expected, open_bundle
 from orchestrator.adapters.evidence.strict import (
@@ -102,8 +102,8 @@ def verify_checkpoint(
 def check_manifest(bundle: Bundle) -> Iterator[str]:
     """The manifest is of this format and well formed."""
     manifest = bundle.entry(MANIFEST, *_MANIFEST)
-    if manifest["format"] != FORMAT:
-        yield f"the format is {manifest['format']!r}, and this verifier knows {FORMAT}"
+    if manifest["format"] not in {FORMAT, THINNED}:
+        yield f"the format is {manifest['format']!r}, and this verifier knows {FORMAT} and {THINNED}"
     text(manifest, "change")
     if text(manifest, "plan_digest"):
         hash_text(manifest, "plan_digest")
@@ -194,6 +194,7 @@ def _verdict(path: Path, bundle: Bundle, findings: tuple[Finding, ...]) -> Verdi
             events=events,
             head=head,
             checkpoint=number(checkpoint, "seq"),
+            removed=len(removals(bundle)),
         )
     except (Malformed, NotThere):
         return verdict  # The findings say why there is no more to tell.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from traceback import format_exception
 
 from orchestrator.adapters.probes.findings import Findings, read, script
 from orchestrator.adapters.probes.known_hosts import KnownHosts, Pins, known_name
@@ -59,11 +60,19 @@ class SshProbe:
             report = ProbeReport(host=host.name, failed_at=failed.stage, detail=detail)
         except Exception as error:
             # Whatever one odd host sets off here, the look at all the others stands.
-            _LOG.exception("probe of %s failed", host.name)
+            # Not as exception: a traceback ends with the error's own words, and those may hold a password.
+            told = _without_secrets("".join(format_exception(error)), host.connection)
+            _LOG.error("probe of %s failed\n%s", host.name, told, extra={"host": host.name})
             detail = _without_secrets(f"the probe itself failed: {type(error).__name__}: {error}", host.connection)
             report = ProbeReport(host=host.name, failed_at=Stage.CONNECT, detail=detail)
         report = replace(report, milliseconds=round((time.monotonic() - began) * 1000))
-        _LOG.debug("probe of %s: %s in %s ms", host.name, report.failed_at or "fit", report.milliseconds)
+        _LOG.debug(
+            "probe of %s: %s in %s ms",
+            host.name,
+            report.failed_at or "fit",
+            report.milliseconds,
+            extra={"host": host.name},
+        )
         return report
 
     def _report(self, host: Host, needs: Needs, pins: Pins | Unavailable, deadline: Deadline) -> ProbeReport:

@@ -61,7 +61,7 @@ def open_for_engine(url: str, *, size: int = 20) -> sa.Engine:
 
 def upgrade(url: str) -> None:
     """Bring the tables to the version that this program needs; harmless where they are."""
-    if _version(url) == _newest():
+    if _version(url) == newest_schema():
         return
     # Alembic takes half of the time of a short command to import, and is hardly ever needed.
     from alembic import command
@@ -84,7 +84,7 @@ def _version(url: str) -> str:
         database.close()
 
 
-def _newest() -> str:
+def newest_schema() -> str:
     """Return the version of the newest migration: the files begin with it, and are in order."""
     return max(file.name.partition("_")[0] for file in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 

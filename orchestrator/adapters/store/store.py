@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,15 @@ from orchestrator.domain.audit import AuditEvent
 from orchestrator.domain.canonical import Plain, parse_rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.inventory import Environment
-from orchestrator.domain.journal import StepRecord
+from orchestrator.domain.journal import Outcome, StepRecord
+from orchestrator.domain.metrics import Figures
 from orchestrator.domain.plan import PatchPlan, Prediction
 from orchestrator.domain.rollback import RollbackPoint
 from orchestrator.domain.run import HostRun
 from orchestrator.errors import NotFound
 from orchestrator.ports import ChainHead, Lease
+
+_LOG = logging.getLogger(__name__)
 
 
 class SqlStore:
@@ -36,7 +40,10 @@ class SqlStore:
     def begin(self) -> Iterator[SqlWriting]:
         """Open a transaction that commits at the end of the block, and leaves nothing where the block raises."""
         with self._db.writer.begin() as connection:
-            yield SqlWriting(connection)
+            writing = SqlWriting(connection)
+            yield writing
+        for event in writing.noted:
+            _say(event)
 
     def joined(self, transaction: object) -> SqlWriting:
         """Write on a connection that somebody else has opened on this database, and will commit."""
@@ -158,8 +165,34 @@ class SqlStore:
         rows = self._rows(sa.select(t.checkpoint).order_by(t.checkpoint.c.seq.desc()).limit(1))
         return (bytes(rows[0].document), bytes(rows[0].signature)) if rows else None
 
+    def figures(self) -> Figures:
+        """Count what is there."""
+        count = sa.func.count()
+        is_open = t.host_step.c.outcome == Outcome.OPEN.value
+        with self._db.reader.connect() as connection:
+            by_state = connection.execute(sa.select(t.change.c.state, count).group_by(t.change.c.state))
+            by_status = connection.execute(sa.select(t.host_run.c.status, count).group_by(t.host_run.c.status))
+            oldest = sa.func.min(t.host_step.c.started_at)
+            steps = connection.execute(sa.select(count, oldest).where(is_open)).one()
+            return Figures(
+                changes={row[0]: row[1] for row in by_state},
+                hosts={row[0]: row[1] for row in by_status},
+                steps=steps[0],
+                oldest_step=parse_rfc3339(steps[1]) if steps[1] else None,
+                events=connection.execute(sa.select(sa.func.sum(t.chain.c.length))).scalar() or 0,
+                backlog=connection.execute(sa.select(count).select_from(t.outbox)).scalar_one(),
+            )
+
     def _rows(
         self, query: sa.Select[tuple[object, ...]] | sa.Select[tuple[str]]
     ) -> Sequence[sa.Row[tuple[object, ...]]]:
         with self._db.reader.connect() as connection:
             return connection.execute(query).all()
+
+
+def _say(event: AuditEvent) -> None:
+    """Log that an event stands. Its data stay in the trail: they may be long."""
+    host = event.data.get("host")
+    extra = {"change": event.change, "host": host if isinstance(host, str) else ""}
+    outcome = f": {event.outcome}" if event.outcome else ""
+    _LOG.info("event %s of chain %s, %s by %s%s", event.seq, event.chain, event.tag, event.actor, outcome, extra=extra)

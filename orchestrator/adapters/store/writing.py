@@ -29,6 +29,8 @@ class SqlWriting:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._db = connection
+        #: The events that will stand when the transaction does.
+        self.noted: list[AuditEvent] = []
 
     @property
     def transaction(self) -> sa.Connection:
@@ -75,6 +77,7 @@ class SqlWriting:
             )
         )
         self._db.execute(sa.insert(t.outbox).values(chain=event.chain, seq=event.seq))
+        self.noted.append(event)
         return event
 
     def keep_plan(self, plan: PatchPlan, predictions: Sequence[Prediction]) -> None:

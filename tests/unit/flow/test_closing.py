@@ -183,3 +183,14 @@ def test_rollback_is_over_when_the_change_is_closed(site: FakeSite) -> None:
     site.close()
     with pytest.raises(IllegalMove):
         site.ledger.record(site.change, ChangeEvent.ROLLBACK_STARTED, actor=OMAR)
+
+
+def test_host_that_did_not_answer_twice_is_asked_a_third_time(site: FakeSite) -> None:
+    site.ran()
+    site.machines["web2"].is_up = False
+    for _ in range(2):
+        assert [problem.partition(":")[0] for problem in closing.give_up_points(site.change, site.crew)] == ["web2"]
+    site.machines["web2"].is_up = True
+    assert closing.give_up_points(site.change, site.crew) == []
+    assert site.held_points() == []
+    assert site.machines["web2"].points == {}
