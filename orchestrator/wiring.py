@@ -60,7 +60,7 @@ from orchestrator.flow.crew import Crew
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.measuring import observe
 from orchestrator.logs import FORM
-from orchestrator.ports import RollbackProvider
+from orchestrator.ports import RollbackProvider, WorkerSeen
 from orchestrator.settings import CommandProvider as CommandSettings
 from orchestrator.settings import Settings, load_settings, resolve
 
@@ -170,7 +170,10 @@ class Site:
         site = str(self.settings.site)
         command = (sys.executable, "-m", "orchestrator", "--site", site, "worker", "--until-idle", str(IDLE))
         folder = self.settings.state / "carriers"
-        return Carriers(folder, command, self.ledger, self.workers.seen, is_single=self._is_single)
+        return Carriers(folder, command, lambda: self.ledger, self._workers_seen, is_single=self._is_single)
+
+    def _workers_seen(self) -> Sequence[WorkerSeen]:
+        return self.workers.seen()
 
     @cached_property
     def workers(self) -> SqlWorkers:

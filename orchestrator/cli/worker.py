@@ -15,6 +15,7 @@ from orchestrator import logs
 from orchestrator.cli.context import site_of
 from orchestrator.cli.output import say
 from orchestrator.engine.worker import LEASE, Manner
+from orchestrator.errors import OrchestratorError
 from orchestrator.flow.due import start_due
 from orchestrator.wiring import Site
 
@@ -24,6 +25,7 @@ Zones = Annotated[
 ]
 Lease = Annotated[float, typer.Option("--lease", help="Seconds of silence after which a worker is taken for dead.")]
 _LEASE = LEASE.total_seconds()
+_LOG = logging.getLogger(__name__)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,6 +55,14 @@ def serve(context: typer.Context, lease: Lease = _LEASE) -> None:
 
 def _work(site: Site, manner: Manner, tick: Callable[[], None]) -> None:
     logs.begin(site.settings.log, mask=site.mask())
+    try:
+        _work_until_the_end(site, manner, tick)
+    except OrchestratorError as error:
+        _LOG.error("the worker ends: %s", error)
+        raise typer.Exit(error.exit_code) from error
+
+
+def _work_until_the_end(site: Site, manner: Manner, tick: Callable[[], None]) -> None:
     with site.worker(manner) as one:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: one.stop())

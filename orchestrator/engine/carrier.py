@@ -13,7 +13,7 @@ from typing import IO
 
 from orchestrator.domain.change import CARRIED
 from orchestrator.engine.worker import LEASE, has_died_here, is_held
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, Unavailable
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.sticking import is_stuck
 from orchestrator.ports import WorkerSeen
@@ -29,7 +29,7 @@ class Carriers:
         self,
         folder: Path,
         command: Sequence[str],
-        ledger: Ledger,
+        ledger: Callable[[], Ledger],
         seen: Callable[[], Sequence[WorkerSeen]],
         *,
         is_single: bool,
@@ -76,12 +76,18 @@ class Carriers:
 
     def is_carried(self, change_id: str) -> bool:
         """Tell whether somebody has the change in hand."""
-        state = self._ledger.store.change(change_id).state
-        return state in CARRIED and not is_stuck(change_id, self._ledger) and self.have_worker()
+        ledger = self._ledger()
+        state = ledger.store.change(change_id).state
+        return state in CARRIED and not is_stuck(change_id, ledger) and self.have_worker()
 
     def at_work(self) -> list[str]:
-        """Return the workers that live, in words: each has the database open."""
-        return [f"worker {worker.id}" for worker in self.workers()]
+        """Return the workers that live, in words: each has the database open. Without one, none does."""
+        if self._is_single:
+            return ["a worker"] if is_held(self.lock) else []
+        try:
+            return [f"worker {worker.id}" for worker in self.workers()]
+        except Unavailable:
+            return []
 
     def require_free(self, change_id: str) -> None:
         """Raise Refused where somebody works on the change; one who is just leaving is waited for."""

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, SQLAlchemyDatasource
 from sqlalchemy.exc import DBAPIError
 
+from orchestrator import logs
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import CARRIED, ChangeRequest
 from orchestrator.domain.lifecycle import ChangeEvent
@@ -232,7 +233,8 @@ class Durable:
             while (follows := turn(change_id))["kind"] != "over":
                 number += 1
                 if follows["kind"] == "conclusion":
-                    move(follows)
+                    with logs.about(change=change_id):
+                        move(follows)
                     continue
                 why = str(follows.get("why", ""))
                 shards = follows.get("shards")
@@ -272,7 +274,7 @@ class Durable:
         """Act, again and again while the database is away: what was begun on hosts goes on and is entered later."""
         while True:
             try:
-                with self._sharing(change_id):
+                with logs.about(change=change_id), self._sharing(change_id):
                     return act()
             except DBAPIError as error:
                 log.warning("%s waits for the database: %s", change_id, error.orig)

@@ -18,6 +18,7 @@ from orchestrator.domain.audit import SITE
 from orchestrator.domain.change import ChangeState
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.lifecycle import ChangeEvent, advance
+from orchestrator.engine.worker import only_one
 from orchestrator.flow import evidencing
 from tests.commands import NOW, Site
 
@@ -128,15 +129,15 @@ def test_state_folder_that_is_not_there_is_said(site: Site) -> None:
     assert "cannot be put in the place of" in site.give("backup", "restore", file, "--yes", code=7).err
 
 
-def test_nothing_is_restored_while_a_change_is_carried(site: Site) -> None:
+def test_nothing_is_restored_while_somebody_is_at_work(site: Site) -> None:
     site.open()
     file = backed_up(site)
     job = JobDir(site.state / "jobs" / "CHG-0001.w1b1.patch")
     job.create()
     job.begin({"pid": 1})
-    with site.wired.carriers.hold("CHG-0001"), job.held():
+    with only_one(site.wired.carriers.lock), job.held():
         refused = site.give("backup", "restore", file, "--over", "--yes", code=4)
-    assert "CHG-0001, CHG-0001.w1b1.patch is at work" in refused.err
+    assert "a worker, CHG-0001.w1b1.patch is at work" in refused.err
     assert len(site.store.changes()) == 1
 
 

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.domain.change import ChangeState
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.lifecycle import ChangeEvent, advance
+from orchestrator.engine.worker import only_one
 from tests.commands import NOW, Site
 
 PAGE = Path(__file__).parents[2] / "docs" / "monitoring.md"
@@ -33,7 +34,7 @@ def test_what_is_recorded_is_told(site: Site) -> None:
     assert "orchestrator_changes_unattended 1.0" in said
     assert "orchestrator_audit_events_total 2.0" in said
     assert "orchestrator_outbox_events 2.0" in said
-    with site.wired.carriers.hold(change.id):
+    with only_one(site.wired.carriers.lock):
         told = site.give("metrics", "--json").json
     assert told["changes_unattended"] == [{"labels": {}, "value": 0}]
     assert {"labels": {"state": ChangeState.STAGING}, "value": 1} in told["changes"]

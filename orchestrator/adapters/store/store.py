@@ -49,7 +49,14 @@ class SqlStore:
         """Write on a connection that somebody else has opened on this database, and will commit."""
         if not isinstance(transaction, sa.Connection):
             raise TypeError(f"{type(transaction).__name__} is no connection of SQLAlchemy")
-        return SqlWriting(transaction)
+        writing = SqlWriting(transaction)
+
+        def say(_connection: sa.Connection) -> None:
+            for event in writing.noted:
+                _say(event)
+
+        sa.event.listen(transaction, "commit", say, once=True)
+        return writing
 
     def installation(self) -> str:
         """Return the id of this installation, drawn when it is first asked for."""
