@@ -28,7 +28,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     status.add_argument("--json", action="store_true", help="everything, as JSON")
     journal = add("journal", "tell what was done to a host", _journal)
     journal.add_argument("name", metavar="HOST")
-    journal.add_argument("--deed", default="", help="only entries of this kind, such as module or update-ended")
+    journal.add_argument("--only", default="", metavar="DEED", help="only such entries, as module or update-ended")
     _add_faults(add)
     publish = add("publish", "offer an update that the scenario holds back", _publish)
     publish.add_argument("kb", metavar="KB")
@@ -76,7 +76,7 @@ def _status(lab: WindowsLab, given: argparse.Namespace) -> None:
 
 
 def _journal(lab: WindowsLab, given: argparse.Namespace) -> None:
-    for entry in lab.journal(given.name, given.deed):
+    for entry in lab.journal(given.name, given.only):
         at = time.strftime("%H:%M:%S", time.gmtime(entry.at))
         print(at, entry.deed, *(f"{key}={value}" for key, value in entry.details.items()))
 

@@ -17,8 +17,8 @@ KINDS: Mapping[str, str] = {
     "hang": "a module or script (--match) does not begin before --seconds have passed",
     "reset-at-start": "the connection is reset and the module or script (--match) is never begun",
     "reset-mid": "the connection is reset while the module or script (--match) goes on to its end",
-    "reset-while-polling": "the connection is reset while win_updates is asked how far it is; the host goes on",
-    "garbage": "a module (--match) writes text in front of its result",
+    "reset-while-polling": "the connection is reset while win_updates is polled or cancelled; the host goes on",
+    "cut-off": "the result of a module (--match) ends in the middle",
     "never-back": "the host does not come back from its next reboot",
 }
 

@@ -18,7 +18,7 @@ from lab import processes
 from lab.commands import detach
 from lab.errors import LabError
 from lab.locks import locked
-from lab.windows import control, inventory, scenario, serving
+from lab.windows import agreed, control, inventory, scenario
 from lab.windows.journal import Entry, read
 
 Say = Callable[[str], None]
@@ -61,7 +61,7 @@ class WindowsLab:
     def down(self) -> None:
         """End the instance's hosts and forget them; an instance that has none is no error."""
         with locked(self.folder.with_suffix(".lock")):
-            running = processes.recall(self.folder / serving.PROCESS)
+            running = processes.recall(self.folder / agreed.PROCESS)
             if running:
                 running.send(signal.SIGKILL)
                 processes.wait_until_gone([running], 10)
@@ -71,7 +71,7 @@ class WindowsLab:
 
     @property
     def is_running(self) -> bool:
-        return processes.recall(self.folder / serving.PROCESS) is not None
+        return processes.recall(self.folder / agreed.PROCESS) is not None
 
     def hosts(self) -> list[Host]:
         return [_host(one) for one in self.status()]
@@ -90,7 +90,7 @@ class WindowsLab:
 
     def journal(self, name: str, deed: str = "") -> list[Entry]:
         """Read what was done to a host, oldest first; works after its process has ended, too."""
-        entries = read(self.folder / "journals" / f"{name}.jsonl")
+        entries = read(self.folder / agreed.JOURNALS / f"{name}.jsonl")
         return [entry for entry in entries if deed in ("", entry.deed)]
 
     # Accidents ------------------------------------------------------------------------------------------------
@@ -133,14 +133,14 @@ class WindowsLab:
     @property
     def account(self) -> tuple[str, str]:
         """Return the first account of the instance and its password."""
-        accounts = yaml.safe_load((self.folder / serving.SCENARIO).read_text())["accounts"]
+        accounts = yaml.safe_load((self.folder / agreed.SCENARIO).read_text())["accounts"]
         user, password = next(iter(accounts.items()))
         return str(user), str(password)
 
     @property
     def certificates(self) -> Path:
         """Return the folder with `authority.pem`, `client.pem` and `client.key`."""
-        return self.folder / "certificates"
+        return self.folder / agreed.CERTIFICATES
 
     def inventory(self, connection: str = "winrm", authentication: str = "ntlm") -> str:
         """Describe the hosts as an Ansible inventory in YAML."""
@@ -163,12 +163,12 @@ class WindowsLab:
             "every_host": described.every_host,
             "hosts": described.hosts,
         }
-        (self.folder / serving.SCENARIO).write_text(yaml.safe_dump(content, sort_keys=False))
-        secret = self.folder / inventory.PASSWORD
+        (self.folder / agreed.SCENARIO).write_text(yaml.safe_dump(content, sort_keys=False))
+        secret = self.folder / agreed.PASSWORD
         secret.touch(mode=0o600)
         secret.write_text(next(iter(accounts.values())))
         if owner is not None:
-            processes.remember(self.folder / serving.OWNER, owner)
+            processes.remember(self.folder / agreed.OWNER, owner)
         self._say(f"starting the Windows hosts of {self.name}")
         log = self.folder / "serving.log"
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

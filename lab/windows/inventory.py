@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from lab.errors import LabError
-from lab.windows.protocol.server import HTTP_PORT, HTTPS_PORT
+from lab.windows.agreed import CERTIFICATES, HTTP_PORT, HTTPS_PORT, PASSWORD
 
 CONNECTIONS = ("winrm", "psrp")
 #: Each way to log in, and whether it goes over HTTPS: Basic shows the password, and certificates are TLS's own.
@@ -19,7 +19,6 @@ AUTHENTICATION: Mapping[str, bool] = {
     "certificate": True,
     "basic": True,
 }
-PASSWORD = "password"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +74,7 @@ def _common(login: Login) -> dict[str, object]:
 
 
 def _winrm(login: Login) -> dict[str, object]:
-    certificates = login.folder / "certificates"
+    certificates = login.folder / CERTIFICATES
     variables: dict[str, object] = {
         "ansible_winrm_transport": login.method,
         "ansible_winrm_scheme": "https" if login.is_encrypted else "http",
@@ -89,7 +88,7 @@ def _winrm(login: Login) -> dict[str, object]:
 
 
 def _psrp(login: Login) -> dict[str, object]:
-    certificates = login.folder / "certificates"
+    certificates = login.folder / CERTIFICATES
     variables: dict[str, object] = {
         "ansible_psrp_auth": login.method,
         "ansible_psrp_protocol": "https" if login.is_encrypted else "http",

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from lab.errors import LabError
+from lab.windows.agreed import KINDS
 from lab.windows.faults import Fault
 from lab.windows.machine import LogEntry, Machine, Service, usual_services
-from lab.windows.protocol.authentication import KINDS
 from lab.windows.scripts import Answer, Taught
 from lab.windows.updates import State, Update, Updates
 

@@ -15,16 +15,16 @@ from typing import Any
 from lab import processes
 from lab.errors import LabError
 from lab.windows import control, scenario
+from lab.windows.agreed import ACCOUNTS, CERTIFICATES, HTTP_PORT, JOURNALS, OWNER, PROCESS, SCENARIO
 from lab.windows.faults import Fault
 from lab.windows.host import WindowsHost
 from lab.windows.journal import Journal
 from lab.windows.protocol import certificates
 from lab.windows.protocol.authentication import Policy, write_ntlm_accounts
-from lab.windows.protocol.server import HTTP_PORT, Listeners, Service
+from lab.windows.protocol.server import Listeners, Service
 from lab.windows.scenario import Scenario
 from lab.windows.updates import told
 
-SCENARIO, OWNER, PROCESS, ACCOUNTS = "scenario.yml", "owner.json", "process.json", "accounts.txt"
 _SUBNETS = range(1, 255)
 _FIRST_HOST = 10
 
@@ -39,7 +39,7 @@ class Instance:
         self._hosts: dict[str, WindowsHost] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
-        certificates.make_authority(folder / "certificates", next(iter(described.accounts)))
+        certificates.make_authority(folder / CERTIFICATES, next(iter(described.accounts)))
         self._deeds: Mapping[str, Callable[..., Any]] = {
             "add": self.add,
             "status": self.status,
@@ -90,7 +90,7 @@ class Instance:
         host = WindowsHost(
             plan.machine,
             plan.updates,
-            journal=Journal(self._folder / "journals" / f"{name}.jsonl"),
+            journal=Journal(self._folder / JOURNALS / f"{name}.jsonl"),
             taught=plan.taught,
             reboot_seconds=plan.reboot_seconds,
             settle_seconds=plan.settle_seconds,
@@ -110,7 +110,7 @@ class Instance:
             run_command=host.run_command,
             run_script=host.run_script,
         )
-        listeners = Listeners(address, service, certificates.make_host(self._folder / "certificates", name, address))
+        listeners = Listeners(address, service, certificates.make_host(self._folder / CERTIFICATES, name, address))
         host.on_down, host.on_up = listeners.close, listeners.open
         listeners.open()
         self._hosts[name] = host
@@ -155,7 +155,7 @@ def main() -> None:
     """Serve one instance until its owner ends or its folder is gone."""
     folder = Path(sys.argv[1])
     os.environ["NTLM_USER_FILE"] = str(folder / ACCOUNTS)
-    (folder / "journals").mkdir(exist_ok=True)
+    (folder / JOURNALS).mkdir(exist_ok=True)
     owned = (folder / OWNER).exists()
     instance = Instance(folder, scenario.read(folder / SCENARIO))
     control.listen(folder, instance.answer)

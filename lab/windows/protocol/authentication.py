@@ -10,10 +10,9 @@ from pathlib import Path
 import spnego
 from spnego.channel_bindings import GssChannelBindings
 
+from lab.windows.agreed import KINDS
 from lab.windows.journal import Journal
 
-#: What a host may offer, in the order in which Windows names it.
-KINDS = ("negotiate", "kerberos", "credssp", "certificate", "basic")
 _CERTIFICATE = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual"
 _BOUNDARY = b"--Encrypted Boundary"
 _OFFERED = {"negotiate": "Negotiate", "kerberos": "Kerberos", "credssp": "CredSSP", "basic": 'Basic realm="WSMAN"'}

@@ -139,8 +139,7 @@ class Pipeline:
             self._pool.changed.notify_all()
 
     def _run(self) -> None:
-        script = "\n".join(command.command_text for command in self._meta.commands)
-        exit_code = carry_out(self._work, script, self)
+        exit_code = carry_out(self._work, _script(self._meta), self)
         with self._pool.changed:
             for line in self._stdout.splitlines():
                 self._pipeline.write_output(line)
@@ -152,3 +151,14 @@ class Pipeline:
             self._pipeline.complete()
             self.is_finished = True
             self._pool.flush()
+
+
+def _script(pipeline: psrpcore.PowerShell) -> str:
+    """Return the text that is to be run, without the commands that only carry it or shape its output."""
+    texts = []
+    for command in pipeline.commands:
+        if command.command_text == "Invoke-Expression":
+            texts += [str(value) for _, value in command.parameters]
+        elif command.command_text not in ("Out-String", "Out-Default"):
+            texts.append(command.command_text)
+    return "\n".join(texts)

@@ -10,6 +10,7 @@ from pathlib import Path
 from spnego.channel_bindings import GssChannelBindings
 
 from lab.errors import LabError
+from lab.windows.agreed import HTTP_PORT, HTTPS_PORT
 from lab.windows.faults import Faults
 from lab.windows.journal import Journal
 from lab.windows.protocol import certificates
@@ -18,7 +19,6 @@ from lab.windows.protocol.http import Connection, Site
 from lab.windows.protocol.shells import Work
 from lab.windows.protocol.wsman import Wsman
 
-HTTP_PORT, HTTPS_PORT = 5985, 5986
 _HANDSHAKE_SECONDS = 10
 
 
