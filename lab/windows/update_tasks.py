@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lab.windows.host import WindowsHost
 
 SUCCEEDED, FAILED, ABORTED = 2, 4, 5
-_NAMES = {
+CATEGORY_NAMES = {
     "CriticalUpdates": "Critical Updates",
     "DefinitionUpdates": "Definition Updates",
     "DeveloperKits": "Developer Kits",
@@ -114,7 +114,7 @@ class UpdateTask:
     def _reasons(self, update: Update) -> list[str]:
         """Say why an update is left out, in the order of the real module."""
         accept, reject = self._arguments["accept_list"] or [], self._arguments["reject_list"] or []
-        wanted = [_NAMES.get(name, name).lower() for name in self._arguments["category_names"] or []]
+        wanted = [CATEGORY_NAMES.get(name, name).lower() for name in self._arguments["category_names"] or []]
         has = {name.lower() for name in update.categories}
         return [
             reason

@@ -14,9 +14,9 @@ def win_shell(host: WindowsHost, task: Task) -> Result:
     return _told(host, task, _line(task, "free_form"), "powershell")
 
 
-@simulates("win_command", "free_form cmd _raw_params", private="_raw_params")
+@simulates("win_command", "cmd _raw_params")
 def win_command(host: WindowsHost, task: Task) -> Result:
-    return _told(host, task, _line(task, "_raw_params", "cmd", "free_form"), "cmd")
+    return _told(host, task, _line(task, "cmd"), "cmd")
 
 
 @simulates("win_powershell", "script path parameters error_action remote_src depth")
