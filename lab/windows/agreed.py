@@ -6,4 +6,6 @@ KINDS = ("negotiate", "kerberos", "credssp", "certificate", "basic")
 
 SCENARIO, OWNER, PROCESS = "scenario.yml", "owner.json", "process.json"
 PASSWORD, ACCOUNTS = "password", "accounts.txt"
+#: Where a Kerberos realm is: its name, its configuration and the hosts' keys.
+REALM = "realm.json"
 JOURNALS, CERTIFICATES = "journals", "certificates"

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from lab.errors import LabError
 from lab.windows import files_sent, scripts
@@ -86,12 +86,20 @@ class WindowsHost:
             return self._run_text(call.text, process, "powershell")
         return self._move_file(call, process)
 
-    def ask(self, text: str, kind: str, process: Process) -> Answer:
+    def ask(
+        self,
+        text: str,
+        kind: str,
+        process: Process,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        check: bool = False,
+    ) -> Answer:
         """Answer a script or command; one that nobody taught the lab fails and says so."""
         body = scripts.bare(text)
         self.journal.add("script", kind=kind, text=body[:2000])
         self._suffer(body, process)
-        answer = scripts.answer(self, body)
+        answer = scripts.answer(self, body, parameters, check=check)
         if answer is None:
             self.journal.add("unknown-script", kind=kind, text=body[:2000])
             return scripts.unknown(self.name, kind, body)

@@ -1,6 +1,7 @@
 """A lab instance's Windows hosts, seen from the commands: one process holds them all."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -20,6 +21,7 @@ from lab.errors import LabError
 from lab.locks import locked
 from lab.windows import agreed, control, inventory, scenario
 from lab.windows.journal import Entry, read
+from lab.windows.kdc import Realm
 
 Say = Callable[[str], None]
 _START_SECONDS = 20
@@ -45,16 +47,21 @@ class WindowsLab:
     # Hosts ----------------------------------------------------------------------------------------------------
 
     def up(
-        self, *names: str, scenario: str | Path = "monthly", groups: Sequence[str] = (), owner: int | None = None
+        self,
+        *names: str,
+        scenario: str | Path = "monthly",
+        groups: Sequence[str] = (),
+        owner: int | None = None,
+        realm: Realm | None = None,
     ) -> list[Host]:
         """Make hosts, and start the process that holds them where it does not run.
 
-        With `owner`, a process id, everything ends when that process has ended. Scenario and owner are of the instance:
-        they count for the first hosts of it.
+        With `owner`, a process id, everything ends when that process has ended; with `realm` the hosts belong to a
+        Kerberos realm. Scenario, owner and realm are of the instance: they count for the first hosts of it.
         """
         with locked(self.folder.with_suffix(".lock")):
             if not self.is_running:
-                self._start(Path(scenario), owner)
+                self._start(Path(scenario), owner, realm)
         found = control.ask(self.folder, "add", names=list(names), groups=list(groups))
         return [_host(one) for one in found]
 
@@ -151,7 +158,7 @@ class WindowsLab:
 
     # Inside ---------------------------------------------------------------------------------------------------
 
-    def _start(self, path: Path, owner: int | None) -> None:
+    def _start(self, path: Path, owner: int | None, realm: Realm | None) -> None:
         described = scenario.read(path)
         accounts = dict(described.accounts) or {"Administrator": secrets.token_urlsafe(12)}
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -169,9 +176,13 @@ class WindowsLab:
         secret.write_text(next(iter(accounts.values())))
         if owner is not None:
             processes.remember(self.folder / agreed.OWNER, owner)
+        if realm is not None:
+            kept = {"name": realm.name, "config": str(realm.config), "keytab": str(realm.keytab)}
+            (self.folder / agreed.REALM).write_text(json.dumps(kept))
         self._say(f"starting the Windows hosts of {self.name}")
         log = self.folder / "serving.log"
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in path if part)}
         detach([sys.executable, "-m", "lab.windows.serving", str(self.folder)], log=log, environment=environment)
         until = time.monotonic() + _START_SECONDS
         while not self.is_running:

@@ -1,5 +1,6 @@
 """The Windows hosts of an instance as an Ansible inventory, for either connection plugin and each way to log in."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from lab.errors import LabError
-from lab.windows.agreed import CERTIFICATES, HTTP_PORT, HTTPS_PORT, PASSWORD
+from lab.windows.agreed import CERTIFICATES, HTTP_PORT, HTTPS_PORT, PASSWORD, REALM
 
 CONNECTIONS = ("winrm", "psrp")
 #: Each way to log in, and whether it goes over HTTPS: Basic shows the password, and certificates are TLS's own.
@@ -42,6 +43,16 @@ class Login:
         return AUTHENTICATION[self.authentication]
 
     @property
+    def principal(self) -> str:
+        """Return who logs in: with Kerberos, the account of the realm."""
+        kept = self.folder / REALM
+        if self.method != "kerberos":
+            return self.user
+        if not kept.exists():
+            raise LabError("These Windows hosts belong to no Kerberos realm: `up` them with one (lab.windows.kdc).")
+        return f"{self.user}@{json.loads(kept.read_text())['name']}"
+
+    @property
     def method(self) -> str:
         return self.authentication.removesuffix("-https")
 
@@ -66,7 +77,7 @@ def _common(login: Login) -> dict[str, object]:
         "ansible_connection": login.connection,
         "ansible_shell_type": "powershell",
         "ansible_port": HTTPS_PORT if login.is_encrypted else HTTP_PORT,
-        "ansible_user": login.user,
+        "ansible_user": login.principal,
     }
     if login.method != "certificate":
         common["ansible_password"] = f"{{{{ lookup('ansible.builtin.file', '{login.folder / PASSWORD}') }}}}"
@@ -84,6 +95,9 @@ def _winrm(login: Login) -> dict[str, object]:
     if login.method == "certificate":
         variables["ansible_winrm_cert_pem"] = str(certificates / "client.pem")
         variables["ansible_winrm_cert_key_pem"] = str(certificates / "client.key")
+    if login.method == "kerberos":
+        variables["ansible_winrm_kerberos_hostname_override"] = "{{ inventory_hostname }}"
+        variables["ansible_winrm_kinit_env_vars"] = ["KRB5_CONFIG"]
     return variables
 
 
@@ -100,4 +114,6 @@ def _psrp(login: Login) -> dict[str, object]:
     if login.method == "certificate":
         variables["ansible_psrp_certificate_pem"] = str(certificates / "client.pem")
         variables["ansible_psrp_certificate_key_pem"] = str(certificates / "client.key")
+    if login.method == "kerberos":
+        variables["ansible_psrp_negotiate_hostname_override"] = "{{ inventory_hostname }}"
     return variables

@@ -36,7 +36,19 @@ class Taught:
     answer: Answer
 
 
-Known = Callable[["WindowsHost", "re.Match[str]"], Answer]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A script that the host knows: the match of its pattern, and the parameters that win_powershell was given."""
+
+    found: re.Match[str]
+    parameters: Mapping[str, object]
+    check: bool
+
+    def __getitem__(self, group: int | str) -> str:
+        return self.found[group] or ""
+
+
+Known = Callable[["WindowsHost", Asked], Answer]
 _KNOWN: list[tuple[re.Pattern[str], Known]] = []
 
 
@@ -50,14 +62,16 @@ def knows(pattern: str) -> Callable[[Known], Known]:
     return register
 
 
-def answer(host: WindowsHost, body: str) -> Answer | None:
+def answer(
+    host: WindowsHost, body: str, parameters: Mapping[str, object] | None = None, *, check: bool = False
+) -> Answer | None:
     """Find the answer to a script: what the scenario taught comes before what every host knows."""
     for taught in host.taught:
         if re.search(taught.match, body, re.IGNORECASE | re.DOTALL):
             return taught.answer
     for pattern, function in _KNOWN:
         if found := pattern.search(body):
-            return function(host, found)
+            return function(host, Asked(found=found, parameters=parameters or {}, check=check))
     return None
 
 
@@ -81,35 +95,35 @@ def bare(text: str) -> str:
 @knows(
     r"^\(Get-CimInstance -ClassName Win32_OperatingSystem -Property LastBootUpTime\)\.LastBootUpTime\.ToFileTime\(\)$"
 )
-def boot_time(host: WindowsHost, _: re.Match[str]) -> Answer:
+def boot_time(host: WindowsHost, _: Asked) -> Answer:
     return Answer(stdout=f"{_filetime(host)}\r\n")
 
 
 @knows(r"shutdown(?:\.exe)? /r /t (\d+) /c .*ConvertTo-Json -Compress -InputObject @\{")
-def reboot_told_as_json(host: WindowsHost, found: re.Match[str]) -> Answer:
-    rc, words = (0, "") if host.shut_down(float(found.group(1))) else SHUTDOWN_ON_ITS_WAY
+def reboot_told_as_json(host: WindowsHost, asked: Asked) -> Answer:
+    rc, words = (0, "") if host.shut_down(float(asked[1])) else SHUTDOWN_ON_ITS_WAY
     return Answer(stdout=json.dumps({"stdout": "", "stderr": words, "rc": rc}) + "\r\n")
 
 
 @knows(r"^Get-Item -LiteralPath 'HKLM:\\SOFTWARE\\[^']*\\AutoLogonChecked' -ErrorAction Stop; '([^']+)'$")
-def logon_screen(host: WindowsHost, found: re.Match[str]) -> Answer:
+def logon_screen(host: WindowsHost, asked: Asked) -> Answer:
     if not host.is_settled:
         return Answer(stderr="Get-Item : Cannot find path 'AutoLogonChecked' because it does not exist.", rc=1)
-    return Answer(stdout=f"{found.group(1)}\r\n")
+    return Answer(stdout=f"{asked[1]}\r\n")
 
 
 # What a person types. -----------------------------------------------------------------------------------------
 
 
 @knows(r"^(?:\S*\\)?shutdown(?:\.exe)? /r /t (\d+)(?: /c .*)?$")
-def reboot(host: WindowsHost, found: re.Match[str]) -> Answer:
-    if host.shut_down(float(found.group(1))):
+def reboot(host: WindowsHost, asked: Asked) -> Answer:
+    if host.shut_down(float(asked[1])):
         return Answer()
     return Answer(stderr=SHUTDOWN_ON_ITS_WAY[1], rc=SHUTDOWN_ON_ITS_WAY[0])
 
 
 @knows(r"^(?:\S*\\)?shutdown(?:\.exe)? /a$")
-def abort(host: WindowsHost, _: re.Match[str]) -> Answer:
+def abort(host: WindowsHost, _: Asked) -> Answer:
     if host.abort_shutdown():
         return Answer()
     words = "Unable to abort the system shutdown because no shutdown was in progress.(1116)"
@@ -117,44 +131,44 @@ def abort(host: WindowsHost, _: re.Match[str]) -> Answer:
 
 
 @knows(r"^hostname$")
-def hostname(host: WindowsHost, _: re.Match[str]) -> Answer:
+def hostname(host: WindowsHost, _: Asked) -> Answer:
     return Answer(stdout=f"{host.name}\r\n")
 
 
 @knows(r"^whoami$")
-def whoami(host: WindowsHost, _: re.Match[str]) -> Answer:
+def whoami(host: WindowsHost, _: Asked) -> Answer:
     return Answer(stdout=f"{host.name}\\administrator\r\n")
 
 
 @knows(r"^ver$")
-def version(host: WindowsHost, _: re.Match[str]) -> Answer:
+def version(host: WindowsHost, _: Asked) -> Answer:
     return Answer(stdout=f"\r\nMicrosoft Windows [Version 10.0.{full_build(host)}]\r\n")
 
 
 @knows(r"^(?:echo|Write-Output|Write-Host)\s+['\"]?([^'\"|;&$`]*)['\"]?$")
-def echo(_: WindowsHost, found: re.Match[str]) -> Answer:
-    return Answer(stdout=f"{found.group(1)}\r\n", output=[found.group(1)])
+def echo(_: WindowsHost, asked: Asked) -> Answer:
+    return Answer(stdout=f"{asked[1]}\r\n", output=[asked[1]])
 
 
 @knows(r"^exit (\d+)$")
-def leave(_: WindowsHost, found: re.Match[str]) -> Answer:
-    return Answer(rc=int(found.group(1)))
+def leave(_: WindowsHost, asked: Asked) -> Answer:
+    return Answer(rc=int(asked[1]))
 
 
 @knows(r"^Start-Sleep (?:-Seconds )?(\d+)$")
-def sleep(_: WindowsHost, found: re.Match[str]) -> Answer:
-    return Answer(seconds=float(found.group(1)))
+def sleep(_: WindowsHost, asked: Asked) -> Answer:
+    return Answer(seconds=float(asked[1]))
 
 
 @knows(r"^\(Get-HotFix\)\.HotFixID$")
-def hotfixes(host: WindowsHost, _: re.Match[str]) -> Answer:
+def hotfixes(host: WindowsHost, _: Asked) -> Answer:
     installed = [update.kb for update in host.updates.installed()]
     return Answer(stdout="".join(f"{kb}\r\n" for kb in installed), output=installed, changed=False)
 
 
 @knows(r"^Remove-Item '([^']*)' -Force(?: -Recurse)?(?:;|$)")
-def remove(host: WindowsHost, found: re.Match[str]) -> Answer:
-    host.machine.files.remove(found.group(1))
+def remove(host: WindowsHost, asked: Asked) -> Answer:
+    host.machine.files.remove(asked[1])
     return Answer()
 
 

@@ -3,6 +3,7 @@
 It ends by itself when its owner has ended, or when its folder is gone.
 """
 
+import json
 import os
 import socket
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 from lab import processes
 from lab.errors import LabError
 from lab.windows import control, scenario
-from lab.windows.agreed import ACCOUNTS, CERTIFICATES, HTTP_PORT, JOURNALS, OWNER, PROCESS, SCENARIO
+from lab.windows.agreed import ACCOUNTS, CERTIFICATES, HTTP_PORT, JOURNALS, OWNER, PROCESS, REALM, SCENARIO
 from lab.windows.faults import Fault
 from lab.windows.host import WindowsHost
 from lab.windows.journal import Journal
@@ -155,6 +156,9 @@ def main() -> None:
     """Serve one instance until its owner ends or its folder is gone."""
     folder = Path(sys.argv[1])
     os.environ["NTLM_USER_FILE"] = str(folder / ACCOUNTS)
+    if (folder / REALM).exists():
+        realm = json.loads((folder / REALM).read_text())
+        os.environ |= {"KRB5_CONFIG": realm["config"], "KRB5_KTNAME": f"FILE:{realm['keytab']}"}
     (folder / JOURNALS).mkdir(exist_ok=True)
     owned = (folder / OWNER).exists()
     instance = Instance(folder, scenario.read(folder / SCENARIO))

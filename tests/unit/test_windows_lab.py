@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.errors import LabError
-from lab.windows import arguments, scenario
+from lab.windows import arguments, scenario, scripts
 from lab.windows.arguments import ModuleFailed
 from lab.windows.faults import Fault, Faults
 from lab.windows.host import WindowsHost
 from lab.windows.machine import Machine, Service
+from lab.windows.manifest import ModuleCall
 from lab.windows.process import Inner
+from lab.windows.scripts import Answer, Asked
 from lab.windows.updates import MOVES, Event, State, Update, Updates
 
 
@@ -136,3 +139,24 @@ def test_shipped_scenarios_are_sound_and_others_are_named() -> None:
         assert scenario.read(Path(path.stem)).plan("win1").updates.catalogue
     with pytest.raises(LabError, match="one of: monthly"):
         scenario.read(Path("yearly"))
+
+
+def test_script_sees_the_parameters_and_whether_it_is_only_to_look() -> None:
+    host = WindowsHost(Machine(name="win1"), Updates(), taught=())
+
+    @scripts.knows(r"^# lab test: (\w+)")
+    def told(_: WindowsHost, asked: Asked) -> Answer:
+        return Answer(output=[asked[1], asked.parameters, asked.check], changed=False)
+
+    script = "# lab test: probe\n[CmdletBinding(SupportsShouldProcess)]param($a)"
+    call = ModuleCall(
+        name="win_powershell",
+        arguments={"script": script, "parameters": {"a": 1}},
+        check=True,
+        become_user="",
+        job=None,
+    )
+    result = host.task(call, Inner())
+    assert (result["output"], result["changed"]) == (["probe", {"a": 1}, True], False)
+    blind = replace(call, arguments={"script": "# lab test: probe"})
+    assert host.task(blind, Inner())["msg"] == "skipped, running in check mode"

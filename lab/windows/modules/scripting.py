@@ -1,5 +1,6 @@
 """win_shell, win_command, win_powershell: the host knows a script by its text or not at all."""
 
+import re
 import time
 from typing import Any
 
@@ -7,6 +8,8 @@ from lab.windows.arguments import ModuleFailed
 from lab.windows.host import WindowsHost
 from lab.windows.scripts import Answer
 from lab.windows.tasks import Result, Task, simulates
+
+_SUPPORTS_CHECK = re.compile(r"\[CmdletBinding\([^)]*SupportsShouldProcess(?!\s*=\s*\$false)", re.IGNORECASE)
 
 
 @simulates("win_shell", "free_form", private="_raw_params")
@@ -30,7 +33,9 @@ def win_powershell(host: WindowsHost, task: Task) -> Result:
         script = content.decode("utf-8-sig")
     if not script:
         raise ModuleFailed("one of the following is required: path, script")
-    answer = host.ask(str(script), "powershell", task.process)
+    if task.check and not _SUPPORTS_CHECK.search(str(script)):
+        return {"changed": True, "msg": "skipped, running in check mode", **_streams(Answer())}
+    answer = host.ask(str(script), "powershell", task.process, task.get("parameters"), check=task.check)
     if answer.rc:
         words = answer.stderr.strip() or f"the script ended with {answer.rc}"
         raise ModuleFailed(words, **_streams(answer), error=[{"error_details": None, "output": words}])

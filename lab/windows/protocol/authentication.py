@@ -61,7 +61,7 @@ class Authenticator:
             return self._by_token(scheme, value)
         if not header and self.user and self._context is not None and self._context.complete:
             return Verdict(granted=True)
-        return self.refuse()
+        return self.refuse(scheme.lower(), "not offered") if scheme else self.refuse()
 
     def refuse(self, kind: str = "", who: str = "") -> Verdict:
         """Refuse a request; with a kind, as a login that failed."""
