@@ -19,6 +19,7 @@ KINDS: Mapping[str, str] = {
     "reset-mid": "the connection is reset while the module or script (--match) goes on to its end",
     "reset-while-polling": "the connection is reset while win_updates is polled or cancelled; the host goes on",
     "cut-off": "the result of a module (--match) ends in the middle",
+    "no-update-server": "a search for updates reaches no server (0x8024402C)",
     "never-back": "the host does not come back from its next reboot",
 }
 

@@ -135,8 +135,7 @@ class WindowsHost:
 
     def power_on(self) -> None:
         """Boot a host that did not come back."""
-        if self.is_down:
-            self._boot()
+        self._boot()
 
     @property
     def snapshots(self) -> list[str]:
@@ -153,8 +152,8 @@ class WindowsHost:
         if label not in self._snapshots:
             raise LabError(f"{self.name} has no snapshot {label}; it has: {', '.join(self.snapshots) or 'none'}.")
         machine, catalogue = self._snapshots[label]
-        self.is_down = True
-        self.on_down()
+        self.abort_shutdown()
+        self._go_down()
         with self.lock:
             self.machine, self.updates = copy.deepcopy(machine), Updates(copy.deepcopy(catalogue))
         self.journal.add("restored", label=label)
@@ -170,9 +169,8 @@ class WindowsHost:
 
     def _reboot(self) -> None:
         self.machine.log("Information", "User32", 1074, "The process shutdown.exe has initiated the restart.")
-        self.is_down = True
+        self._go_down()
         self.journal.add("down")
-        self.on_down()
         if self.faults.strike("never-back"):
             self.journal.add("never-back")
             with self.lock:
@@ -181,10 +179,22 @@ class WindowsHost:
         time.sleep(self._reboot_seconds)
         self._boot()
 
+    def _go_down(self) -> None:
+        """End everything that runs; whoever is connected sees the connection break."""
+        self.is_down = True
+        self.on_down()
+        with self.lock:
+            tasks = list(self.update_tasks.values())
+            self.update_tasks.clear()
+            self.jobs.clear()
+        for task in tasks:
+            task.kill()
+
     def _boot(self) -> None:
         with self.lock:
+            if not self.is_down:
+                return
             self.machine.boot()
-            self.update_tasks.clear()
             for update in self.updates.boot():
                 self.journal.add("update-undone-by-boot", kb=update.kb)
                 words = f"Installation Failure: Windows failed to install {update.title} with error 0x800F0922."
@@ -229,7 +239,8 @@ class WindowsHost:
 
         def go_on() -> None:
             done = self.task(call, Inner())
-            self.jobs[job_id] = {**done, **begun, "finished": True}
+            if job_id in self.jobs:
+                self.jobs[job_id] = {**done, **begun, "finished": True}
 
         threading.Thread(target=go_on, name=job_id, daemon=True).start()
         return {**begun, "_ansible_suppress_tmpdir_delete": True, "ansible_async_watchdog_pid": 4712}

@@ -1,6 +1,5 @@
 """A lab instance's Windows hosts, seen from the commands: one process holds them all."""
 
-import contextlib
 import json
 import os
 import secrets
@@ -19,6 +18,7 @@ from lab import processes
 from lab.commands import detach
 from lab.errors import LabError
 from lab.locks import locked
+from lab.names import check_name
 from lab.windows import agreed, control, inventory, scenario
 from lab.windows.journal import Entry, read
 from lab.windows.kdc import Realm
@@ -40,9 +40,12 @@ class WindowsLab:
     """The Windows hosts of one instance. Needs no root; every method may be called again."""
 
     def __init__(self, name: str, root: Path | None = None, say: Say = lambda _: None) -> None:
+        check_name("instance", name)
         self.name = name
         self.folder = (root or _default_root()) / "windows" / name
         self._say = say
+        # Of all instances: a lock of its own would have to go with the instance, while others may wait for it.
+        self._lock = self.folder.parent / ".lock"
 
     # Hosts ----------------------------------------------------------------------------------------------------
 
@@ -59,7 +62,9 @@ class WindowsLab:
         With `owner`, a process id, everything ends when that process has ended; with `realm` the hosts belong to a
         Kerberos realm. Scenario, owner and realm are of the instance: they count for the first hosts of it.
         """
-        with locked(self.folder.with_suffix(".lock")):
+        for name in names:
+            check_name("host", name)
+        with locked(self._lock):
             if not self.is_running:
                 self._start(Path(scenario), owner, realm)
         found = control.ask(self.folder, "add", names=list(names), groups=list(groups))
@@ -67,14 +72,12 @@ class WindowsLab:
 
     def down(self) -> None:
         """End the instance's hosts and forget them; an instance that has none is no error."""
-        with locked(self.folder.with_suffix(".lock")):
+        with locked(self._lock):
             running = processes.recall(self.folder / agreed.PROCESS)
             if running:
                 running.send(signal.SIGKILL)
                 processes.wait_until_gone([running], 10)
             shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            self.folder.with_suffix(".lock").unlink()
 
     @property
     def is_running(self) -> bool:
@@ -181,8 +184,8 @@ class WindowsLab:
             (self.folder / agreed.REALM).write_text(json.dumps(kept))
         self._say(f"starting the Windows hosts of {self.name}")
         log = self.folder / "serving.log"
-        path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in path if part)}
+        roots = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(root for root in roots if root)}
         detach([sys.executable, "-m", "lab.windows.serving", str(self.folder)], log=log, environment=environment)
         until = time.monotonic() + _START_SECONDS
         while not self.is_running:

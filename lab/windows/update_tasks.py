@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,8 @@ CATEGORY_NAMES = {
     "UpdateRollups": "Update Rollups",
 }
 _CANCELLED = -2145124341  # WU_E_CALL_CANCELLED
+_SERVICE_DISABLED = ("Searching for updates: Exception from HRESULT: 0x80070422", -2147023838)
+_NO_SERVER = ("Searching for updates: Exception from HRESULT: 0x8024402C", -2145107924)
 _POLL_SECONDS = 1.0
 
 
@@ -45,6 +46,7 @@ class UpdateTask:
         self._read = 0
         self._changed = threading.Condition()
         self._cancelled = threading.Event()
+        self._killed = threading.Event()
         self._exit: dict[str, Any] = {
             "changed": False,
             "failed": False,
@@ -80,6 +82,10 @@ class UpdateTask:
             self._host.journal.add("updates-cancelled")
         self._cancelled.set()
 
+    def kill(self) -> None:
+        """End at once: the host goes down. What was being installed stays as it was before."""
+        self._killed.set()
+
     def _run(self) -> None:
         try:
             self._carry_out()
@@ -88,6 +94,11 @@ class UpdateTask:
         self._tell("exit", self._exit)
 
     def _carry_out(self) -> None:
+        service = self._host.machine.service("wuauserv")
+        if service and service.start_mode == "disabled":
+            raise _Stopped(*_SERVICE_DISABLED)
+        if self._host.faults.strike("no-update-server"):
+            raise _Stopped(*_NO_SERVER)
         found = self._host.updates.offered()
         selected, filtered = self._select(found)
         self._tell("search_result", {"updates": [_described(one) for one in found], "filtered": filtered})
@@ -159,7 +170,9 @@ class UpdateTask:
 
     def _install_one(self, update: Update) -> dict[str, Any]:
         self._host.journal.add("update-begun", kb=update.kb, id=update.id, revision=update.revision)
-        time.sleep(update.seconds)
+        if self._killed.wait(update.seconds):
+            self._host.journal.add("update-interrupted", kb=update.kb, id=update.id)
+            raise _Stopped("Installing updates: The operation was interrupted")
         fails = update.outcome == "fails"
         event = Event.INSTALLED_UNTIL_REBOOT if update.reboot else Event.INSTALLED
         with self._host.updates.lock:

@@ -42,6 +42,7 @@ CASES = {
     "locked": Case({"kind": "refuse-auth"}, "unreachable", "uthenticat|ccess denied", ("login-refused",), ("stopped",)),
     "frozen": Case({"kind": "silent"}, "failed", "[Tt]imed out", ("silent",), ("stopped",)),
     "expired": Case({"kind": "expired-certificate"}, "unreachable", "certificate has expired", not_done=("login",)),
+    "offline": Case({"kind": "no-update-server"}, "failed", "0x8024402C", not_done=("updates-searched",)),
     "slow": Case({"kind": "slow", "seconds": 0.3}, "ok", done=("stopped",)),
     "lost": Case({"kind": "never-back"}, "failed", "Timed out waiting for last boot", ("down", "never-back"), ("up",)),
 }
@@ -56,12 +57,12 @@ PATIENCE: dict[str, Any] = {
     "ansible_psrp_reconnection_retries": 0,
 }
 TASKS: list[Task] = [
-    {"ansible.windows.win_updates": {"category_names": ["*"]}, "timeout": 60, "when": "case == 'polling'"},
+    {"ansible.windows.win_updates": {"category_names": ["*"]}, "timeout": 60, "when": "case in ['polling', 'offline']"},
     {"ansible.windows.win_reboot": {"reboot_timeout": 4, "connect_timeout": 1}, "when": "case == 'lost'"},
     {
         "ansible.windows.win_service": {"name": "Spooler", "state": "stopped"},
         "timeout": 5,
-        "when": "case not in ['polling', 'lost']",
+        "when": "case not in ['polling', 'offline', 'lost']",
     },
 ]
 BOTH = [(plugin, case) for plugin in CONNECTIONS for case in CASES]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,3 +162,40 @@ def test_script_sees_the_parameters_and_whether_it_is_only_to_look() -> None:
     assert (result["output"], result["changed"]) == (["probe", {"a": 1}, True], False)
     blind = replace(call, arguments={"script": "# lab test: probe"})
     assert host.task(blind, Inner())["msg"] == "skipped, running in check mode"
+
+
+def test_reboot_in_the_middle_of_an_installation_leaves_it_undone() -> None:
+    update = Update(kb="KB1", title="long", seconds=30)
+    host = WindowsHost(Machine(name="win1"), Updates([update]), reboot_seconds=0)
+    came_back = threading.Event()
+    host.on_up = came_back.set
+    call = ModuleCall(name="win_updates", arguments={"category_names": ["*"]}, check=False, become_user="", job=None)
+    host.task(call, Inner())
+    until(lambda: host.journal.entries("update-begun"))
+    host.shut_down(0)
+    assert came_back.wait(5)
+    until(lambda: host.journal.entries("update-interrupted"))
+    assert update.state is State.DOWNLOADED
+    assert host.updates.offered() == [update]
+
+
+def test_disabled_update_service_finds_nothing_and_says_why() -> None:
+    host = WindowsHost(Machine(name="win1"), Updates([Update(kb="KB1", title="t")]))
+    host.machine.add_services([Service(name="wuauserv", state="stopped", start_mode="disabled")])
+    call = ModuleCall(
+        name="win_updates",
+        arguments={"state": "searched", "_operation_options": {"wait": True}},
+        check=False,
+        become_user="",
+        job=None,
+    )
+    result = host.task(call, Inner())
+    assert (result["failed"], result["found_update_count"]) == (True, 0)
+    assert "0x80070422" in result["msg"]
+
+
+def until(what: Callable[[], object]) -> None:
+    late = time.monotonic() + 5
+    while not what() and time.monotonic() < late:
+        time.sleep(0.01)
+    assert what()
