@@ -29,6 +29,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     journal = add("journal", "tell what was done to a host", _journal)
     journal.add_argument("name", metavar="HOST")
     journal.add_argument("--only", default="", metavar="DEED", help="only such entries, as module or update-ended")
+    read = add(
+        "read", "print a file of a host", lambda lab, given: print(lab.read_file(given.name, given.path), end="")
+    )
+    read.add_argument("name", metavar="HOST")
+    read.add_argument("path", metavar="PATH")
     _add_faults(add)
     publish = add("publish", "offer an update that the scenario holds back", _publish)
     publish.add_argument("kb", metavar="KB")

@@ -87,7 +87,7 @@ class WindowsLab:
         return [_host(one) for one in self.status()]
 
     def status(self) -> list[dict[str, Any]]:
-        """Tell how each host stands: up or down, boot time, build, updates, services, faults, snapshots."""
+        """Tell how each host stands: boot, build, updates, services, errors in its log, faults, snapshots."""
         found: list[dict[str, Any]] = control.ask(self.folder, "status")
         return found
 
@@ -102,6 +102,11 @@ class WindowsLab:
         """Read what was done to a host, oldest first; works after its process has ended, too."""
         entries = read(self.folder / agreed.JOURNALS / f"{name}.jsonl")
         return [entry for entry in entries if deed in ("", entry.deed)]
+
+    def read_file(self, name: str, path: str) -> str:
+        """Return a file of the host as text, past every login."""
+        content: str = control.ask(self.folder, "read_file", name=name, path=path)
+        return content
 
     # Accidents ------------------------------------------------------------------------------------------------
 

@@ -147,6 +147,9 @@ class Machine:
             (one for one in self.services.values() if one.display_name.lower() == name.lower()), None
         )
 
+    def errors_since_boot(self) -> list[LogEntry]:
+        return [one for one in self.event_log if one.level in ("Error", "Critical") and one.at >= self.boot_time]
+
     def log(self, level: str, source: str, event_id: int, message: str, log: str = "System") -> None:
         self.event_log.append(
             LogEntry(at=self.now(), log=log, level=level, source=source, id=event_id, message=message)

@@ -47,6 +47,7 @@ class Instance:
             "fault": self.fault,
             "mend": self.mend,
             "publish": self.publish,
+            "read_file": self.read_file,
             "reboot": lambda name: self._host(name).shut_down(0),
             "power_on": lambda name: self._host(name).power_on(),
             "snapshot": lambda name, label: self._host(name).keep(label),
@@ -84,6 +85,13 @@ class Instance:
         for name in names or list(self._hosts):
             self._host(name).updates.publish(kb)
             self._host(name).journal.add("update-published", kb=kb)
+
+    def read_file(self, name: str, path: str) -> str:
+        content = self._host(name).machine.files.read(path)
+        if content is None:
+            known = ", ".join(self._host(name).machine.files.names()) or "none"
+            raise LabError(f"{name} has no file {path}; it has: {known}.")
+        return content.decode("utf-8-sig", errors="replace")
 
     def _add(self, name: str, groups: list[str]) -> None:
         plan = self._scenario.plan(name)
@@ -132,6 +140,7 @@ def _told(host: WindowsHost) -> dict[str, Any]:
         "updates": told(host.updates.catalogue),
         "offered": [update.kb for update in host.updates.offered()],
         "services": {service.name: service.state for service in host.machine.services.values()},
+        "errors_since_boot": [f"{one.source} {one.id}: {one.message}" for one in host.machine.errors_since_boot()],
         "faults": host.faults.told(),
         "snapshots": host.snapshots,
     }

@@ -98,6 +98,9 @@ def test_services_files_and_registry_keep_what_they_are_given(windows: WindowsLa
     assert lost["stat"] == {"exists": False}
     assert (written["changed"], value["value"], value["type"]) == (True, 7, "REG_DWORD")
     assert windows.host(host)["services"]["Spooler"] == "stopped"
+    assert windows.read_file(host, r"c:\programdata\KEPT.txt") == "kept"
+    with pytest.raises(LabError, match=r"no file C:.lost; it has: .*kept\.txt"):
+        windows.read_file(host, r"C:\lost")
 
 
 def test_job_in_the_background_is_waited_for(played: Played, host: str) -> None:

@@ -131,6 +131,8 @@ def test_update_that_the_boot_undoes_ends_as_a_loop(windows: WindowsLab, night: 
     assert looped.outcome == "failed"
     assert "An update loop was detected" in looped.told
     assert [entry.details["kb"] for entry in windows.journal("undone", "update-undone-by-boot")] == ["KB1003"]
+    (error,) = windows.host("undone")["errors_since_boot"]
+    assert "failed to install Cumulative Update (KB1003)" in error
 
 
 def test_removed_update_is_offered_again_after_the_reboot(windows: WindowsLab, night: Played) -> None:
