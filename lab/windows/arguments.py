@@ -27,7 +27,7 @@ def check(module: str, given: Mapping[str, Any], knows: Collection[str], private
     if "free_form" in documented and "_raw_params" in given:
         given = {**given, "free_form": given["_raw_params"]}
     aliases = {alias: name for name, option in documented.items() for alias in option.get("aliases", ())}
-    hidden = {name: value for name, value in given.items() if name in private and name not in documented}
+    hidden = {name: value for name, value in given.items() if name in private and name not in {*documented, *aliases}}
     named = {aliases.get(name, name): value for name, value in given.items() if name not in hidden}
     unknown = sorted(set(named) - set(documented))
     if unknown:

@@ -20,7 +20,8 @@ from lab.windows.tasks import Result, carry_out
 from lab.windows.update_tasks import UpdateTask
 from lab.windows.updates import Update, Updates
 
-_ENCODED = re.compile(r"(?i)^\s*powershell(?:\.exe)?\b.*?\s-enc(?:odedcommand)?\s+([A-Za-z0-9+/=]+)\s*$", re.DOTALL)
+# ansible-core 2.21 puts the encoded script in quotes.
+_ENCODED = re.compile(r"(?i)^\s*powershell(?:\.exe)?\b.*?\s-enc(?:odedcommand)?\s+'?([A-Za-z0-9+/=]+)'?\s*$", re.DOTALL)
 _INLINE = re.compile(r"(?i)^\s*powershell(?:\.exe)?\s+.*?-command\s+(.*)$", re.DOTALL)
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _END = "\0\0\0\0"
+#: Of ansible-core 2.19 to 2.21: it reads up to four NULs, and runs what it read.
+_BOOTSTRAP = ("$codeJson = foreach ($in in $input", '"`0`0`0`0"', "ConvertFrom-Json", "$code.script")
 _AROUND = frozenset({"async_watchdog.ps1", "coverage_wrapper.ps1"})
 
 
@@ -70,7 +72,7 @@ FILE_DEEDS = frozenset(
 
 def is_bootstrap(script: str) -> bool:
     """Tell whether a script is Ansible's bootstrap, which reads what is to be run from its standard input."""
-    return "ConvertFrom-Json -InputObject $codeJson" in script and '"`0`0`0`0"' in script
+    return all(word in script for word in _BOOTSTRAP)
 
 
 def read(stdin: str) -> Call:

@@ -112,6 +112,12 @@ def logon_screen(host: WindowsHost, asked: Asked) -> Answer:
     return Answer(stdout=f"{asked[1]}\r\n")
 
 
+@knows(r"Component Based Servicing\\Interface'.*Name = 'ServicingInProgress'.*exit \$val")
+def servicing(host: WindowsHost, _: Asked) -> Answer:
+    """Tell whether servicing still goes on after the boot (ansible.windows 3.8)."""
+    return Answer(rc=0 if host.is_settled else 2)
+
+
 # What a person types. -----------------------------------------------------------------------------------------
 
 

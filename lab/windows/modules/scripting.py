@@ -12,9 +12,9 @@ from lab.windows.tasks import Result, Task, simulates
 _SUPPORTS_CHECK = re.compile(r"\[CmdletBinding\([^)]*SupportsShouldProcess(?!\s*=\s*\$false)", re.IGNORECASE)
 
 
-@simulates("win_shell", "free_form", private="_raw_params")
+@simulates("win_shell", "free_form cmd", private="_raw_params")
 def win_shell(host: WindowsHost, task: Task) -> Result:
-    return _told(host, task, _line(task, "free_form"), "powershell")
+    return _told(host, task, _line(task, "free_form", "cmd"), "powershell")
 
 
 @simulates("win_command", "cmd _raw_params")
