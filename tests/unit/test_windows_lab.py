@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
+import lab.windows.modules  # noqa: F401  (registers them)
 from lab.errors import LabError
 from lab.windows import arguments, scenario, scripts
 from lab.windows.arguments import ModuleFailed
-from lab.windows.faults import Fault, Faults
+from lab.windows.faults import KINDS, Fault, Faults
 from lab.windows.host import WindowsHost
 from lab.windows.machine import Machine, Service
 from lab.windows.manifest import ModuleCall
 from lab.windows.process import Inner
 from lab.windows.scripts import Answer, Asked
+from lab.windows.tasks import MODULES
 from lab.windows.updates import MOVES, Event, State, Update, Updates
 
 
@@ -199,3 +201,10 @@ def until(what: Callable[[], object]) -> None:
     while not what() and time.monotonic() < late:
         time.sleep(0.01)
     assert what()
+
+
+def test_readme_names_every_fault_and_every_module() -> None:
+    page = (Path(__file__).resolve().parents[2] / "lab/README.md").read_text()
+    assert [kind for kind, what in KINDS.items() if f"| `{kind}` | {what} |" not in page] == []
+    listed = page.partition("* Modules, all of `ansible.windows`: `")[2].partition("`.")[0].split()
+    assert set(listed) == {*MODULES, "win_reboot"}
