@@ -10,6 +10,8 @@ from lab.host import HostOptions
 from lab.image import ensure_base
 from lab.instance import Lab
 from lab.packages import BEHAVIOURS, Package
+from lab.windows import cli as windows
+from lab.windows.instance import WindowsLab
 
 Deed = Callable[[Lab, argparse.Namespace], int | None]
 
@@ -78,6 +80,11 @@ def _list_packages(lab: Lab, _: argparse.Namespace) -> None:
         print(package.name, package.version, package.behaviour, "security" if package.security else "")
 
 
+def _destroy(lab: Lab, _: argparse.Namespace) -> None:
+    WindowsLab(lab.name).down()
+    lab.destroy()
+
+
 def _for_each(method: str) -> Deed:
     """Make the deed that calls a method of Lab for each named host."""
 
@@ -105,11 +112,12 @@ def _parser() -> argparse.ArgumentParser:
         add(name, help_line, _for_each(name.replace("-", "_"))).add_argument("names", nargs="+", metavar="HOST")
     _add_states(add)
     add("list", "list the hosts: address, family, state, snapshots", _list)
-    add("destroy", "leave no trace of the instance", lambda lab, _: lab.destroy())
+    add("destroy", "leave no trace of the instance", _destroy)
     add("inventory", "print the hosts as an Ansible inventory", lambda lab, _: print(lab.inventory(), end=""))
     proxy = add("proxy", "serve packages to the hosts (up does it too)", lambda lab, _: print(lab.start_proxy()))
     proxy.add_argument("start", choices=["start"])
     _add_repo(commands.add_parser("repo", help="the lab's own packages of this instance"))
+    windows.add_commands(commands.add_parser("windows", help="the simulated Windows hosts of this instance"))
     return parser
 
 

@@ -17,6 +17,7 @@ from lab.errors import LabError
 from lab.fleet import Fleet, Say
 from lab.host import Host, HostOptions
 from lab.locks import locked
+from lab.names import check_name
 from lab.repository import Repository
 
 DEFAULT_ROOT = Path("/var/tmp/patch-orchestrator-lab")
@@ -27,7 +28,7 @@ class Lab:
     """One instance of the lab. Every method may be called again, and from several processes at once."""
 
     def __init__(self, name: str, root: Path | None = None, say: Say = lambda _: None) -> None:
-        _check_name("instance", name)
+        check_name("instance", name)
         self.name = name
         self.root = (root or Path(os.environ.get("PATCH_LAB_ROOT", DEFAULT_ROOT))).resolve()
         self.folder = self.root / "instances" / name
@@ -47,7 +48,7 @@ class Lab:
     def up_many(self, names: Sequence[str], **options: Unpack[HostOptions]) -> list[Host]:
         """Bring up several hosts of the same kind side by side."""
         for name in names:
-            _check_name("host", name)
+            check_name("host", name)
         layers = self._fleet.layers(options)
         net = network.claim(self.folder)
         _raise_inotify_limit()
@@ -240,11 +241,6 @@ class Lab:
         done = self.run(name, argv)
         if done.returncode != 0:
             raise LabError(f"`{shlex.join(argv)}` on {name} ended with {done.returncode}: {done.stdout}{done.stderr}")
-
-
-def _check_name(kind: str, name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
-        raise LabError(f"The {kind} cannot be named {name!r}: a name has small letters, digits and dashes.")
 
 
 def _label(label: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 #: Minutes on an idle machine, of the files that take one or more.
 _LONGEST_FIRST: dict[str, int] = {"test_demo": 5}
 
-pytest_plugins = ["lab.pytest_plugin"]
+pytest_plugins = ["lab.pytest_plugin", "lab.windows.pytest_plugin"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
@@ -133,10 +133,15 @@ class Durable:
         for zone in zones or [""]:
             self._register(zone)
 
-    def sweep(self) -> int:
-        """Put every open change in line that nobody has in hand; return how many there were."""
+    def sweep(self, shapes: Collection[str] = ()) -> int:
+        """Put every open change in line that nobody has in hand; return how many there were.
+
+        ``shapes`` are those of the workers that live. What an earlier program left in a shape that nobody carries any
+        more is ended, and begun anew from the journal in ours.
+        """
         found = 0
         for change in self.ledger.store.changes(CARRIED):
+            self._end_other_shapes(change.id, shapes)
             if is_stuck(change.id, self.ledger) or self.unfinished(change.id):
                 continue
             why = self._failure(change.id)
@@ -164,6 +169,14 @@ class Durable:
     def _newest(self, change_id: str) -> str:
         newest = self.ledger.store.documents(change_id, _KIND).get(_NAME)
         return str(newest.get("id", "")) if isinstance(newest, dict) else ""
+
+    def _end_other_shapes(self, change_id: str, shapes: Collection[str]) -> None:
+        left = DBOS.list_workflows(
+            status=_UNFINISHED, workflow_id_prefix=f"{change_id}~", load_input=False, load_output=False
+        )
+        for one in left:
+            if one.app_version not in {SHAPE, *shapes}:
+                DBOS.cancel_workflow(one.workflow_id)
 
     def unfinished(self, change_id: str = "") -> list[str]:
         """Return the workflows that have not ended, of one change or of all."""

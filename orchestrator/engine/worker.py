@@ -51,6 +51,11 @@ def new_name() -> str:
     return f"{this_node()}:{os.getpid()}:{uuid.uuid4().hex[:8]}:{SHAPE}"
 
 
+def shape_of(worker: str) -> str:
+    """Return the shape of the workflows that a worker carries, by its name."""
+    return worker.rpartition(":")[2]
+
+
 def has_died_here(worker: WorkerSeen) -> bool:
     """Tell whether a worker was a process of this machine that is gone: nobody has to wait for its lease."""
     process = worker.id.removeprefix(f"{worker.node}:").partition(":")[0]
@@ -161,8 +166,8 @@ class Worker:
         for dead in [*gone, *self._workers.fence(self._manner.lease)]:
             log.warning("worker %s is dead: its work is taken over", dead)
         found = self._durable.take_over(lambda: {worker.id for worker in self._workers.seen()})
-        return found + (self._durable.sweep() if self._sweeps() else 0)
-
-    def _sweeps(self) -> bool:
-        """Tell whether it is this worker that looks for work nobody has in hand: the oldest that carries changes."""
-        return next((w.id for w in self._workers.seen() if not w.zones), "") == self._name
+        there = self._workers.seen()
+        # One is enough to look for work that nobody has in hand: the oldest that carries changes.
+        if next((worker.id for worker in there if not worker.zones), "") != self._name:
+            return found
+        return found + self._durable.sweep({shape_of(worker.id) for worker in there})

@@ -214,6 +214,10 @@ class Site:
         wait_for(f"a worker that carries {change}", lambda: self._wired.carriers.is_carried(change))
         return _processes(str(self.folder), "worker")[0]
 
+    def has_worker(self) -> bool:
+        """Tell whether a worker lives: one that a command has started ends when it was idle for a while."""
+        return self._wired.carriers.have_worker()
+
     def supervisor(self, job: str) -> int:
         """Return the process that supervises a job, 0 where there is none."""
         found = _processes(str(self.state / "jobs" / job))

@@ -11,7 +11,7 @@ import pytest
 
 from lab.packages import Package
 from orchestrator.domain.change import ChangeState
-from tests.acceptance.machines import Park
+from tests.acceptance.machines import Park, wait_for
 from tests.acceptance.site import Site
 
 pytestmark = pytest.mark.lab
@@ -39,6 +39,7 @@ def restored(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Restored:
     site.scheduled({})
     site.give("backup", "create", str(folder / "backup.tar.gz"))
     assert site.run(CHANGE).state is ChangeState.SUCCEEDED
+    wait_for("the end of the worker, which has the database open", lambda: not site.has_worker())
     told = site.json("backup", "restore", str(folder / "backup.tar.gz"), "--over", "--yes")
     again = Site(folder)  # The first one looks at the database that was put aside.
     assert again.run(CHANGE).state is ChangeState.SUCCEEDED

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from orchestrator.adapters.store import open_database, upgrade
+from orchestrator.adapters.store import open_database, open_for_engine, upgrade
+from orchestrator.adapters.store.tables import metadata
 from orchestrator.domain.audit import broken_at
 from orchestrator.domain.change import ChangeSpec, ChangeState
 from orchestrator.domain.rollout import Amount, OnTrip, RolloutPolicy
@@ -123,8 +126,10 @@ class Stage:
     zygote: Callable[..., int]
 
     @contextmanager
-    def play(self, folder: Path, kill_at: int) -> Iterator[Ended]:
-        """Play it with a kill at one moment, then to its end by somebody else."""
+    def play(
+        self, folder: Path, kill_at: int, *, between: Callable[[str], object] = lambda url: None, **then: str
+    ) -> Iterator[Ended]:
+        """Play it with a kill at one moment, then to its end by somebody else, who may differ."""
         folder.mkdir()
         shutil.copy(self.begun / "world", folder)
         url = self._copy(folder)
@@ -133,7 +138,8 @@ class Stage:
         if kill_at != NEVER:
             assert first == KILLED, f"nobody was killed at moment {kill_at}"
             (folder / "passed").unlink()
-            first = self._carry(url, folder, NEVER)
+            between(url)
+            first = self._carry(url, folder, NEVER, **then)
         assert first == 0
         with closing(open_database(url)) as database:
             site = FakeSite(database, folder, web=WEB)
@@ -141,11 +147,11 @@ class Stage:
             site.id = self.change
             yield Ended(site=site, passed=tuple(passed))
 
-    def _carry(self, url: str, folder: Path, kill_at: int) -> int:
+    def _carry(self, url: str, folder: Path, kill_at: int, **more: str) -> int:
         told = self.scenario
         return self.zygote(
             url=url, folder=str(folder), kill_at=kill_at, change=self.change, web=WEB, act=told.act,
-            **{"from": told.begins.value},
+            **{"from": told.begins.value}, **more,
         )  # fmt: skip
 
     def _copy(self, folder: Path) -> str:
@@ -226,6 +232,40 @@ def test_killed_anywhere_it_ends_as_it_would_have(
                 ended.is_whole(scenario)
             except AssertionError as error:
                 raise AssertionError(f"killed {where} (moment {number}): {error}") from error
+
+
+@pytest.fixture
+def run(tmp_path: Path, zygote: Callable[..., int]) -> Stage:
+    return made(SCENARIOS[1], tmp_path / "begun", None, zygote)
+
+
+def test_engine_whose_tables_are_gone_finds_every_open_change(run: Stage, tmp_path: Path) -> None:
+    in_the_middle = 40
+
+    def forget(url: str) -> None:
+        engine = open_for_engine(url)
+        with engine.begin() as connection:
+            names = connection.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars()
+            for name in {*names} - {*metadata.tables, "alembic_version", "sqlite_sequence"}:
+                connection.execute(sa.text(f'DROP TABLE "{name}"'))
+        engine.dispose()
+
+    with run.play(tmp_path / "forgotten", in_the_middle, between=forget) as ended:
+        ended.is_whole(run.scenario)
+
+
+def test_program_of_another_shape_goes_on_from_the_journal(run: Stage, tmp_path: Path) -> None:
+    with run.play(tmp_path / "upgraded", 40, shape="next") as ended:
+        ended.is_whole(run.scenario)
+
+
+def test_nothing_in_the_database_is_pickled(run: Stage, tmp_path: Path) -> None:
+    with run.play(tmp_path / "whole", NEVER), closing(sqlite3.connect(tmp_path / "whole/site.db")) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        values = [value for name in tables for row in database.execute(f'SELECT * FROM "{name}"') for value in row]
+    assert any("portable_json" in str(value) for value in values)
+    assert not [value for value in values if isinstance(value, str) and value.startswith("gAS")]
+    assert not [value for value in values if isinstance(value, bytes) and value.startswith(b"\x80")]
 
 
 def test_every_write_of_the_flow_is_a_moment_at_which_somebody_is_killed(

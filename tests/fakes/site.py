@@ -248,6 +248,10 @@ class FakeSite:
         """Return the last events in words, for a test that did not come where it wanted."""
         return "\n".join(f"{event.tag}: {dict(event.data)}" for event in self.trail[-5:])
 
+    def crew_with_ledger(self) -> Crew:
+        """Return the crew with the ledger as it is now."""
+        return replace(self.crew, ledger=self.ledger)
+
     def caller(self, name: str) -> Caller:
         """Return who calls with a key of their own from an account of their own."""
         return Caller(account=name, address="desk", key_file=name)

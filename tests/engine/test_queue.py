@@ -1,0 +1,68 @@
+"""Putting work in line: with the move that causes it, or not at all, and many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from orchestrator.adapters.store import open_database, open_for_engine, upgrade
+from orchestrator.domain.change import ChangeState
+from orchestrator.domain.lifecycle import ChangeEvent
+from orchestrator.engine.queueing import LazyQueue
+from orchestrator.errors import StaleChange
+from orchestrator.flow import staging
+from orchestrator.flow.ledger import Ledger
+from tests.fakes.site import OMAR, FakeSite
+
+AT_ONCE = 40
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path / 'site.db'}"
+    upgrade(url)
+    return url
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[sa.Engine]:
+    engine = open_for_engine(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def site(url: str, engine: sa.Engine, tmp_path: Path) -> Iterator[FakeSite]:
+    with closing(open_database(url)) as database:
+        site = FakeSite(database, tmp_path)
+        site.ledger = Ledger(site.store, site.clock, LazyQueue(url, lambda: engine))
+        yield site
+
+
+def in_line(engine: sa.Engine) -> list[str]:
+    with engine.connect() as connection:
+        ids = connection.execute(sa.text("SELECT workflow_uuid FROM workflow_status")).scalars()
+        return sorted(one.partition("~")[0] for one in ids)
+
+
+def test_forty_changes_begin_at_once_and_each_is_in_line(site: FakeSite, engine: sa.Engine) -> None:
+    ids = [site.submit(source=f"file:{number}").id for number in range(AT_ONCE)]
+    crew = site.crew_with_ledger()
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        moved = list(pool.map(lambda one: staging.begin(one, OMAR, crew), ids))
+    assert {change.state for change in moved} == {ChangeState.STAGING}
+    assert in_line(engine) == sorted(ids)
+
+
+def test_move_that_is_refused_puts_nothing_in_line(site: FakeSite, engine: sa.Engine) -> None:
+    change = site.submit()
+    crew = site.crew_with_ledger()
+    staging.begin(change.id, OMAR, crew)
+    with pytest.raises(StaleChange):
+        crew.ledger.record(change, ChangeEvent.STAGING_STARTED, actor=OMAR)
+    assert in_line(engine) == [change.id]
