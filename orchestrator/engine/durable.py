@@ -21,6 +21,7 @@ from orchestrator import logs
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import CARRIED, ChangeRequest
 from orchestrator.domain.lifecycle import ChangeEvent
+from orchestrator.engine import shape
 from orchestrator.errors import OrchestratorError, StaleChange
 from orchestrator.flow.carrying import take_turn
 from orchestrator.flow.concluding import Conclusion, conclude
@@ -29,9 +30,6 @@ from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.sharding import Shard, work_on
 from orchestrator.flow.sticking import is_stuck, stick
 from orchestrator.ports import Codec, Writing
-
-#: The shape of the workflows. Raise it exactly when a sequence of steps changes, never for a release.
-SHAPE = "1"
 
 #: Where changes stand in line; the hosts of a zone have a line of their own.
 CHANGES = "changes"
@@ -73,7 +71,7 @@ class DurableQueue:
                 "queue_name": CHANGES,
                 "workflow_id": attempt,
                 "workflow_id_reuse_policy": "reject",
-                "app_version": SHAPE,
+                "app_version": shape.SHAPE,
             },
             change.id,
         )
@@ -110,7 +108,7 @@ class Durable:
             "name": NAME,
             "system_database_url": url,
             "system_database_engine": engine,
-            "application_version": SHAPE,
+            "application_version": shape.SHAPE,
             "executor_id": executor,
             "serializer": serializer,
             "log_level": "WARNING",
@@ -175,7 +173,7 @@ class Durable:
             status=_UNFINISHED, workflow_id_prefix=f"{change_id}~", load_input=False, load_output=False
         )
         for one in left:
-            if one.app_version not in {SHAPE, *shapes}:
+            if one.app_version not in {shape.SHAPE, *shapes}:
                 DBOS.cancel_workflow(one.workflow_id)
 
     def unfinished(self, change_id: str = "") -> list[str]:

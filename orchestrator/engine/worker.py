@@ -14,12 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.engine.durable import SHAPE, Durable
+from orchestrator.engine import shape
 from orchestrator.errors import Refused
 from orchestrator.ports import Clock, Workers, WorkerSeen
+
+if TYPE_CHECKING:
+    from orchestrator.engine.durable import Durable
 
 #: A worker that was silent for this long is dead: longer than a database takes to fail over.
 LEASE = timedelta(seconds=30)
@@ -48,7 +52,7 @@ def this_node() -> str:
 
 def new_name() -> str:
     """Return the name of a worker: machine, process, something that never comes again, and the shape it carries."""
-    return f"{this_node()}:{os.getpid()}:{uuid.uuid4().hex[:8]}:{SHAPE}"
+    return f"{this_node()}:{os.getpid()}:{uuid.uuid4().hex[:8]}:{shape.SHAPE}"
 
 
 def shape_of(worker: str) -> str:

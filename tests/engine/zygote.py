@@ -22,7 +22,7 @@ from orchestrator.adapters.store import SqlStore, SqlWorkers, codec, open_databa
 from orchestrator.adapters.store.writing import SqlWriting
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import CARRIED, ChangeState
-from orchestrator.engine import durable as durable_module
+from orchestrator.engine import shape
 from orchestrator.engine.durable import Durable
 from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
@@ -113,7 +113,7 @@ def work(asked: Mapping[str, Any]) -> None:
 
 
 def _carry(asked: Mapping[str, Any]) -> None:
-    durable_module.SHAPE = str(asked.get("shape", durable_module.SHAPE))
+    shape.SHAPE = str(asked.get("shape", shape.SHAPE))
     url, folder = str(asked["url"]), Path(str(asked["folder"]))
     database, engine = open_database(url), open_for_engine(url)
     passes = Passing(int(asked["kill_at"]), folder / "passed")
