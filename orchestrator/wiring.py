@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sys
 import time
@@ -278,6 +279,7 @@ class Site:
             | {name: provider.rollback_class for name, provider in self.settings.rollback.items()},
             checks=service_checks(),
             node=socket.gethostname(),
+            room=lambda: shutil.disk_usage(self.settings.state).free,
             throttle=self.settings.limits.throttle,
         )
 

@@ -11,7 +11,7 @@ from orchestrator.cli.output import answer, coloured, facts, say, table
 from orchestrator.domain.baseline import OPEN
 from orchestrator.domain.calendar import in_zone
 from orchestrator.domain.canonical import Plain, plain
-from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState
+from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState, Wanted
 from orchestrator.domain.plan import HostPlan, PatchPlan, Prediction
 from orchestrator.domain.run import HostRun
 from orchestrator.flow.scheduling import Fit
@@ -90,6 +90,8 @@ def change(change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool) 
     if change.state in (ChangeState.STAGING, ChangeState.RUNNING, ChangeState.ROLLING_BACK):
         alone = f"nobody: it stands still. Take it up: orchestrator change resume {change.id} --yes"
         pairs.append(("carried", "by a living process" if is_carried else Text(alone, style="red")))
+    if asked := stopping(change, runs):
+        pairs.append(("asked", Text(asked, style="yellow")))
     if change.drifted:
         pairs.append(("drift", Text(change.drifted, style="red")))
     if change.close_code:
@@ -104,6 +106,15 @@ def change(change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool) 
         say(f"Next: orchestrator change resume {change.id} --yes", style="dim")
     else:
         next_step(change)
+
+
+def stopping(change: ChangeRequest, runs: Sequence[HostRun]) -> str:
+    """Say what was asked of a run and has not come yet, and which hosts are still at work; else an empty text."""
+    if change.wanted is Wanted.NOTHING:
+        return ""
+    busy = [run.host for run in runs if run.status.is_at_work]
+    still = f"still at work: {', '.join(busy[:5])}{' …' if len(busy) > 5 else ''}" if busy else "no host is at work"
+    return f"to {change.wanted.replace('-', ' ')}, not stopped yet; {still}"
 
 
 def hosts(runs: Sequence[HostRun]) -> None:

@@ -105,6 +105,8 @@ def _row(site: Site, change: ChangeRequest) -> tuple[str | Text, ...]:
     ends = in_zone(change.slot.end, change.spec.window.zone) if change.slot else "-"
     stands_still = change.state in CARRIED and not site.carriers.is_carried(change.id)
     command = f"orchestrator change resume {change.id} --yes" if stands_still else show.next_command(change)
+    if asked := show.stopping(change, site.ledger.store.runs(change.id)):
+        hosts = f"{hosts}; asked {asked}"
     return (change.id, coloured(change.state), hosts, ends, _needed(site, change), command)
 
 

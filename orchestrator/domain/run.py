@@ -33,6 +33,11 @@ class HostStatus(StrEnum):
         """Tell whether nothing more is to be done to the host unless somebody says so."""
         return self in _SETTLED
 
+    @property
+    def is_at_work(self) -> bool:
+        """Tell whether a step is going on there that is finished before anything stops."""
+        return not self.is_settled and self not in (HostStatus.PENDING, HostStatus.UNKNOWN)
+
 
 _SETTLED = frozenset(
     {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -38,7 +38,8 @@ LOOK = 2.0
 class Crew:
     """The people and tools of the night.
 
-    ``throttle`` has the limits of groups of hosts, by name; ``node`` is the machine on which jobs that are begun run.
+    ``throttle`` has the limits of groups of hosts, by name; ``node`` is the machine on which jobs that are begun run;
+    ``room`` tells how many bytes are free where their results are written.
     """
 
     ledger: Ledger
@@ -54,6 +55,7 @@ class Crew:
     throttle: Mapping[str, int] = field(default_factory=dict)
     needs: Needs = field(default_factory=Needs)
     node: str = ""
+    room: Callable[[], int] = lambda: 1 << 40
 
     def now(self) -> datetime:
         """Return the time now, in UTC."""

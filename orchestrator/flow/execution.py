@@ -25,6 +25,7 @@ from orchestrator.flow.crew import Crew
 from orchestrator.flow.drifting import look_for_drift, refuse_drift
 from orchestrator.flow.phases import release
 from orchestrator.flow.returning import return_failed, return_hosts
+from orchestrator.flow.room import lack_of_room, require_room
 from orchestrator.flow.sharding import Shard, is_open, lease_all, shards
 from orchestrator.flow.soaking import soak
 from orchestrator.ports import Writing
@@ -33,6 +34,7 @@ from orchestrator.ports import Writing
 def start(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     """Begin the run in an open window: every planned host is written down as pending, with the move itself."""
     lockdown.refuse(crew.ledger)
+    require_room(crew)
     change = crew.ledger.store.change(change_id)
     if change.state is ChangeState.SCHEDULED:
         _refuse_lost_window(change, crew)
@@ -115,6 +117,8 @@ def _interrupted(working: Working, change: ChangeRequest) -> Conclusion | None:
         return _stop(working, replace(change, wanted=Wanted.NOTHING), "stopped by a person")
     if reason := lockdown.why(working.crew.ledger):
         return Conclusion(change=change, event=ChangeEvent.PAUSED, data={"reason": f"lockdown: {reason}"})
+    if reason := lack_of_room(working.crew):
+        return Conclusion(change=change, event=ChangeEvent.PAUSED, data={"reason": reason})
     return None
 
 

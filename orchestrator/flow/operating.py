@@ -15,6 +15,7 @@ from orchestrator.flow.crew import Crew
 from orchestrator.flow.drifting import look_for_drift
 from orchestrator.flow.execution import let_go
 from orchestrator.flow.ledger import Ledger
+from orchestrator.flow.room import require_room
 from orchestrator.flow.sharding import lease_all
 
 
@@ -27,6 +28,7 @@ def pause(change_id: str, reason: str, actor: Actor, ledger: Ledger) -> ChangeRe
 def resume(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     """Go on with a paused change in its open window, with the same approval. Raises Refused after drift."""
     lockdown.refuse(crew.ledger)
+    require_room(crew)
     change = crew.ledger.store.change(change_id)
     if change.state is ChangeState.PAUSED and not change.drifted:
         drift = look_for_drift(change, crew.ledger.store.plan(change.digest), crew)

@@ -24,6 +24,7 @@ from orchestrator.flow.phases import explain, outcome_of
 from orchestrator.flow.planning import Proof, looking_job, make_plan, providers_of, run_look, scan, told
 from orchestrator.flow.putting_back import put_back
 from orchestrator.flow.rehearsing import rehearse
+from orchestrator.flow.room import require_room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Downloaded:
 def begin(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     """Say that staging begins; every vote given before is void. ``prove`` does the work."""
     lockdown.refuse(crew.ledger)
+    require_room(crew)
     change = crew.ledger.store.change(change_id)
     return crew.ledger.record(change, ChangeEvent.STAGING_STARTED, actor=actor)
 

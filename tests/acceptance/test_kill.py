@@ -95,6 +95,8 @@ def test_pause_takes_effect_before_the_next_wave_and_resume_goes_on(site: Site, 
     start_and_wait_for_the_patch(site, park)
     with held_still(site.carrier(CHANGE)):
         site.give("change", "pause", CHANGE, "--reason", "The phone rings.")
+        told = site.give("change", "show", CHANGE).out
+        assert "to pause, not stopped yet; still at work: w1, w2" in told
     assert site.ended(CHANGE).state is ChangeState.PAUSED
     assert site.statuses(CHANGE) == {"w1": "done", "w2": "done", "w3": "pending"}
     assert not park["w3"].journal()
