@@ -197,7 +197,7 @@ class Site:
                 sharing=self.carriers.share,
                 at_once=self.settings.limits.jobs,
             )
-            yield Worker(durable, self.workers, name, manner, self.clock)
+            yield Worker(durable, self.workers, name, manner, self.clock, alone=self._is_single)
 
     @cached_property
     def _url(self) -> str:

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,26 +96,35 @@ def is_held(lock: Path) -> bool:
 
 
 class Sign:
-    """The worker's sign of life. Losing it ends the process at once: whoever took over must not meet us."""
+    """The worker's sign of life. Losing it ends the process at once: whoever took over must not meet us.
 
-    def __init__(self, workers: Workers, name: str, lease: timedelta) -> None:
-        self._workers, self._name, self._lease = workers, name, lease
+    Where it is the only one that there can be (``alone``), nobody takes over, and it may be silent for as long as it
+    likes. A worker that nobody would start again (``anew``) does so itself.
+    """
+
+    def __init__(self, workers: Workers, name: str, lease: timedelta, *, alone: bool, anew: bool) -> None:
+        self._workers, self._name, self._lease, self._alone, self._anew = workers, name, lease, alone, anew
         self._proved = time.monotonic()
 
     def begin(self, zones: Sequence[str], at: datetime) -> None:
         """Enter the worker, before it takes any work, and prove from now on that it lives."""
-        self._workers.enter(self._name, node=this_node(), zones=zones, at=at)
+        enter = partial(self._workers.enter, self._name, node=this_node(), zones=zones, at=at)
+        enter()
         self._proved = time.monotonic()
-        for act in (self._beat, self._watch):
-            threading.Thread(target=act, name=act.__name__, daemon=True).start()
+        threading.Thread(target=self._beat, args=(enter,), name="beat", daemon=True).start()
+        if not self._alone:
+            threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
-    def _beat(self) -> None:
+    def _beat(self, enter: Callable[[], None]) -> None:
         while True:
             asked = time.monotonic()
             try:
-                if not self._workers.beat(self._name):
-                    _end("another worker has taken this one for dead")
-                self._proved = asked
+                if self._workers.beat(self._name):
+                    self._proved = asked
+                elif self._alone:
+                    enter()
+                else:
+                    self._end("another worker has taken this one for dead")
             except DBAPIError as error:
                 log.warning("no sign of life could be given: %s", error.orig)
             time.sleep(self._lease.total_seconds() / 6)
@@ -122,21 +133,27 @@ class Sign:
         """End by this machine's own clock: a database that cannot be reached cannot tell us that we are dead."""
         while time.monotonic() - self._proved < self._lease.total_seconds() * 0.8:
             time.sleep(0.1)
-        _end("its lease could not be renewed in time")
+        self._end("its lease could not be renewed in time")
 
-
-def _end(why: str) -> None:
-    log.error("this worker ends at once: %s. What it began goes on under its supervisors.", why)
-    logging.shutdown()
-    os._exit(FENCED)
+    def _end(self, why: str) -> None:
+        log.error("this worker ends at once: %s. What it began goes on under its supervisors.", why)
+        logging.shutdown()
+        if self._anew:
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command line
+        os._exit(FENCED)
 
 
 class Worker:
     """Carries what is in line, takes over from the dead, and finds what nobody has in hand."""
 
-    def __init__(self, durable: Durable, workers: Workers, name: str, manner: Manner, clock: Clock) -> None:
+    def __init__(
+        self, durable: Durable, workers: Workers, name: str, manner: Manner, clock: Clock, *, alone: bool = False
+    ) -> None:
+        """``alone``: the database has one worker only, and a lock sees to that."""
         self._durable, self._workers, self._name = durable, workers, name
         self._manner, self._clock = manner, clock
+        anew = manner.until_idle is not None
+        self._sign = Sign(workers, name, manner.lease, alone=alone, anew=anew)
         self._ends = threading.Event()
 
     def stop(self) -> None:
@@ -145,7 +162,7 @@ class Worker:
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Work until somebody stops it, or until there was nothing to do for as long as was asked for."""
-        Sign(self._workers, self._name, self._manner.lease).begin(self._manner.zones, self._clock.now())
+        self._sign.begin(self._manner.zones, self._clock.now())
         self._durable.launch(self._manner.zones)
         log.info("worker %s works for %s", self._name, ", ".join(self._manner.zones) or "every zone")
         idle_since = time.monotonic()
