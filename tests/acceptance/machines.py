@@ -83,12 +83,12 @@ class Machine:
         return done.stdout
 
 
-def wait_for(what: str, told: Callable[[], object], *, patience: float = PATIENCE) -> None:
-    """Wait until something is told."""
+def wait_for(what: str, told: Callable[[], object], *, patience: float = PATIENCE, pause: float = 0.05) -> None:
+    """Wait until something is told; ``pause`` is longer where asking costs the hosts the processor."""
     until = time.monotonic() + patience
     while not told():
         assert time.monotonic() < until, f"{what} did not happen within {patience:.0f} s"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 @contextmanager

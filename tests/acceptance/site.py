@@ -159,7 +159,7 @@ class Site:
 
     def ended(self, change: str) -> ChangeRequest:
         """Wait until nobody works on a change any more; return it."""
-        wait_for(f"the end of {change}", lambda: self._is_at_rest(change))
+        wait_for(f"the end of {change}", lambda: self._is_at_rest(change), pause=0.3)
         return self.change(change)
 
     def trust(self, *words: str) -> None:

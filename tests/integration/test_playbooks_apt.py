@@ -315,7 +315,7 @@ def test_patch_without_protection_is_refused(site: Site) -> None:
 
 
 def test_transaction_that_takes_too_long_goes_on_and_writes_its_end(site: Site) -> None:
-    publish(site.lab, "1.1", "labtool", behaviour="slow", seconds=8)
+    publish(site.lab, "1.1", "labtool", behaviour="slow", seconds=20)
     lock = site.lock("labtool")
     site.phase("protect", lock)
     given_up = site.phase("patch", lock, timeout=2)
