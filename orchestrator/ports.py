@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -353,17 +353,17 @@ class Store(Protocol):
     def predictions(self, digest: str) -> Sequence[Prediction]:
         """Return what stands beside a plan."""
 
-    def runs(self, change: str) -> Sequence[HostRun]:
-        """Return where the hosts of a change stand, by wave, batch and name."""
+    def runs(self, change: str, hosts: Collection[str] | None = None) -> Sequence[HostRun]:
+        """Return where the hosts of a change stand, all or these, by wave, batch and name."""
 
-    def steps(self, change: str) -> Sequence[StepRecord]:
-        """Return the journal of a change, oldest first."""
+    def steps(self, change: str, hosts: Collection[str] | None = None) -> Sequence[StepRecord]:
+        """Return the journal of a change, of all its hosts or these, oldest first."""
 
-    def points(self, change: str = "") -> Sequence[RollbackPoint]:
-        """Return the points of one change, or all that are held."""
+    def points(self, change: str = "", hosts: Collection[str] | None = None) -> Sequence[RollbackPoint]:
+        """Return the points of one change, or all that are held; of these hosts only, where some are named."""
 
-    def documents(self, change: str, kind: str) -> Mapping[str, Plain]:
-        """Return the evidence of one kind, by name."""
+    def documents(self, change: str, kind: str, names: Collection[str] | None = None) -> Mapping[str, Plain]:
+        """Return the evidence of one kind, all or these, by name."""
 
     def durations(
         self, hosts: Sequence[str], environment: Environment, change: str = ""

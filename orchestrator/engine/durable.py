@@ -23,11 +23,11 @@ from orchestrator.domain.change import CARRIED, ChangeRequest
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.engine import shape
 from orchestrator.errors import OrchestratorError, StaleChange
-from orchestrator.flow.carrying import take_turn
+from orchestrator.flow.carrying import take_turn, work_on
 from orchestrator.flow.concluding import Conclusion, conclude
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.ledger import Ledger
-from orchestrator.flow.sharding import Shard, work_on
+from orchestrator.flow.sharding import Shard
 from orchestrator.flow.sticking import is_stuck, stick
 from orchestrator.ports import Codec, Writing
 
@@ -165,7 +165,7 @@ class Durable:
         return f"unexpected: the engine ended it as {found[0].status}: {found[0].error}"
 
     def _newest(self, change_id: str) -> str:
-        newest = self.ledger.store.documents(change_id, _KIND).get(_NAME)
+        newest = self.ledger.store.documents(change_id, _KIND, [_NAME]).get(_NAME)
         return str(newest.get("id", "")) if isinstance(newest, dict) else ""
 
     def _end_other_shapes(self, change_id: str, shapes: Collection[str]) -> None:
@@ -254,7 +254,7 @@ class Durable:
                     assert isinstance(shard, dict)
                     with SetWorkflowID(f"{DBOS.workflow_id}.{number}.{shard['name']}"):
                         handles.append(DBOS.enqueue_workflow(str(shard["line"]), carry_shard, str(shard["text"])))
-                reasons = [reason for handle in handles if (reason := handle.get_result())]
+                reasons = [reason for handle in handles if (reason := handle.get_result(polling_interval_sec=POLL))]
                 if why or reasons:
                     give_up(change_id, why or "; ".join(reasons))
                     return

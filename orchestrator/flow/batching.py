@@ -19,6 +19,7 @@ from orchestrator.flow import lockdown
 from orchestrator.flow.crew import Batch, Crew
 from orchestrator.flow.phases import Patched, may_patch, patch, protect
 from orchestrator.flow.reconciling import Reconciled, reconcile
+from orchestrator.flow.sharding import LEASE
 from orchestrator.flow.verifying import Verdict, ask_services, verify
 
 #: How often a patch phase that nobody saw end is taken up again before a person is asked.
@@ -40,9 +41,9 @@ class Working:
         """Return the plan that was approved."""
         return self.crew.ledger.store.plan(self.change().digest)
 
-    def runs(self) -> Sequence[HostRun]:
-        """Return where the hosts stand."""
-        return self.crew.ledger.store.runs(self.change_id)
+    def runs(self, hosts: Sequence[str] | None = None) -> Sequence[HostRun]:
+        """Return where the hosts stand: all of the change, or these."""
+        return self.crew.ledger.store.runs(self.change_id, hosts)
 
     def frozen_hosts(self) -> Mapping[str, Host]:
         """Return the hosts as the frozen inventory describes them."""
@@ -50,20 +51,25 @@ class Working:
         found = self.crew.inventory.resolve(self.change().spec.production, Environment.PRODUCTION, content)
         return {host.name: host for host in found}
 
-    def batch(self, change: ChangeRequest, names: Sequence[str], hosts: Mapping[str, Host], *, name: str) -> Batch:
+    def batch(self, change: ChangeRequest, names: Sequence[str], *, name: str) -> Batch:
         """Lease hosts of the plan under a new token and return them as a batch."""
-        plan, store = self.plan(), self.crew.ledger.store
-        with store.begin() as writing:
-            token = writing.lease(list(names), change.id, now=self.crew.now(), hold=timedelta(hours=12))
+        with self.crew.ledger.store.begin() as writing:
+            token = writing.lease(names, change.id, now=self.crew.now(), hold=LEASE)
+        return self.batch_under(token, change, names, name=name)
+
+    def batch_under(self, token: int, change: ChangeRequest, names: Sequence[str], *, name: str) -> Batch:
+        """Return hosts of the plan, leased under this token, as a batch."""
+        plan, hosts = self.plan(), self.frozen_hosts()
+        planned = plan.by_host
         batch = Batch(
             change=change,
             environment=Environment.PRODUCTION,
             content=plan.content.digest,
             name=name,
-            plans=tuple(plan.host(host) for host in names),
+            plans=tuple(planned[host] for host in names),
             hosts={host: hosts[host] for host in names},
             token=token,
-            installation=store.installation(),
+            installation=self.crew.ledger.store.installation(),
             packages_dir=str(self.crew.packages.folder),
         )
         # A host refuses tokens older than one it has seen, so the kit has to know each new one.
@@ -105,7 +111,8 @@ def work(working: Working, batch: Batch, runs: Sequence[HostRun]) -> None:
     crew = working.crew
     state = {run.host: replace(run, token=batch.token) for run in runs}
     # After a crash, what is begun on a host would itself look like a host that is unfit.
-    begun = {step.host for step in crew.ledger.store.steps(batch.change.id) if step.job == batch.job_id(Step.PROTECT)}
+    steps = crew.ledger.store.steps(batch.change.id, batch.names)
+    begun = {step.host for step in steps if step.job == batch.job_id(Step.PROTECT)}
     fresh = batch.only([host for host, run in state.items() if not run.touched and host not in begun])
     _preflight(working, fresh, state)
     batch = batch.only(_open(state))
@@ -157,7 +164,7 @@ def _preflight(working: Working, batch: Batch, state: dict[str, HostRun]) -> Non
 
 def _services_before(batch: Batch, crew: Crew) -> dict[str, tuple[HealthReport, ...]]:
     """Ask the services before the patch, once: after a crash they may be half way."""
-    known = crew.ledger.store.documents(batch.change.id, "services.before")
+    known = crew.ledger.store.documents(batch.change.id, "services.before", batch.names)
     asked = ask_services(batch.only([name for name in batch.names if name not in known]), crew)
     with crew.ledger.store.begin() as writing:
         for host, found in asked.items():

@@ -12,9 +12,13 @@ from contextlib import suppress
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.errors import StaleChange
 from orchestrator.flow import execution, staging
+from orchestrator.flow.batching import Working
 from orchestrator.flow.concluding import Conclusion, conclude
 from orchestrator.flow.crew import Crew
-from orchestrator.flow.sharding import Shard, work_on
+from orchestrator.flow.patching import patch_shard
+from orchestrator.flow.releasing import release_shard
+from orchestrator.flow.returning import return_shard
+from orchestrator.flow.sharding import Shard, Task
 
 #: What follows a turn: a move, shards that may be worked on side by side, or nothing more for machines to do.
 Turn = Conclusion | tuple[Shard, ...] | None
@@ -30,6 +34,17 @@ def take_turn(change_id: str, crew: Crew) -> Turn:
     if state is ChangeState.ROLLING_BACK:
         return execution.put_everything_back(change_id, crew)
     return None
+
+
+def work_on(shard: Shard, crew: Crew) -> None:
+    """Do with the hosts of a shard what is to be done; what was done before a crash is found, and left."""
+    working = Working(crew=crew, change_id=shard.change)
+    if shard.task is Task.PATCH:
+        patch_shard(shard, working)
+    elif shard.task is Task.PUT_BACK:
+        return_shard(shard, working)
+    else:
+        release_shard(shard, working)
 
 
 def carry(change_id: str, crew: Crew) -> ChangeRequest:

@@ -23,10 +23,11 @@ from orchestrator.flow.batching import Working
 from orchestrator.flow.concluding import Conclusion
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.drifting import look_for_drift, refuse_drift
-from orchestrator.flow.phases import release
-from orchestrator.flow.returning import return_failed, return_hosts
+from orchestrator.flow.patching import is_open
+from orchestrator.flow.releasing import still_held
+from orchestrator.flow.returning import back_first
 from orchestrator.flow.room import lack_of_room, require_room
-from orchestrator.flow.sharding import Shard, is_open, lease_all, shards
+from orchestrator.flow.sharding import Shard, lease_all, shards
 from orchestrator.flow.soaking import soak
 from orchestrator.ports import Writing
 
@@ -70,12 +71,12 @@ def _refuse_lost_window(change: ChangeRequest, crew: Crew) -> None:
 
 
 def advance(change_id: str, crew: Crew) -> Conclusion | tuple[Shard, ...] | None:
-    """Take a running change to its next move, or to the shards of the next batch that may be worked on now."""
+    """Take a running change to its next move, or to the shards that may be worked on now."""
     working = Working(crew=crew, change_id=change_id)
-    while working.change().state is ChangeState.RUNNING:
+    while (change := working.change()).state is ChangeState.RUNNING:
         # First of all, and not only after the batch: a canary can fail in its soak, and the carrier can have died here.
-        return_failed(working)
-        change = working.change()
+        if failed := _failed_first(working, change):
+            return failed
         if (ended := _interrupted(working, change)) is not None:
             return ended
         todo = next(_todo(working), None)
@@ -104,7 +105,16 @@ def _todo(working: Working) -> Iterator[Todo]:
                 yield Todo(wave=wave, number=number, runs=mine)
 
 
-def _interrupted(working: Working, change: ChangeRequest) -> Conclusion | None:
+def _failed_first(working: Working, change: ChangeRequest) -> tuple[Shard, ...]:
+    """Put failed hosts back alone, unless the budget is spent: then the whole change is judged."""
+    runs = working.runs()
+    if change.spec.rollout.on_trip is OnTrip.NONE or judge(runs, budget(change.spec.rollout, len(runs))):
+        return ()
+    failed = [run for run in runs if run.status in (HostStatus.FAILED, HostStatus.RESTORING)]
+    return back_first(change, working.plan(), failed)
+
+
+def _interrupted(working: Working, change: ChangeRequest) -> Conclusion | tuple[Shard, ...] | None:
     """Do what was asked for, or what the budget says, between two batches."""
     plan = working.plan()
     if reason := judge(working.runs(), budget(change.spec.rollout, len(plan.hosts))):
@@ -164,21 +174,33 @@ def _write_kit(working: Working, change: ChangeRequest, plan: PatchPlan) -> None
     if lap in store.documents(change.id, "kit"):
         return
     hosts = working.frozen_hosts()
-    working.batch(change, [p.host for p in plan.hosts if p.host in hosts], hosts, name=f"{lap}.kit")
+    working.batch(change, [p.host for p in plan.hosts if p.host in hosts], name=f"{lap}.kit")
     with store.begin() as writing:
         writing.keep_document(change.id, "kit", lap, {"hosts": len(plan.hosts)})
 
 
-def _trip(working: Working, change: ChangeRequest, reason: str) -> Conclusion:
+def _trip(working: Working, change: ChangeRequest, reason: str) -> Conclusion | tuple[Shard, ...]:
     """The budget is spent: do with the hosts what was voted on."""
     scope = change.spec.rollout.on_trip
-    working.note("budget-tripped", outcome=scope.value, data={"reason": reason})
+    _note_trip(working, change, scope, reason)
     if scope is OnTrip.ALL:
         return _roll_back(change, reason)
     if scope is OnTrip.FAILED:
-        back = HostStatus.RESTORED
-        return_hosts(working, [r for r in working.runs() if r.failed and r.touched and r.status is not back])
+        failed = [run for run in working.runs() if run.failed]
+        if first := back_first(change, working.plan(), failed):
+            return first
     return _stop(working, change, reason)
+
+
+def _note_trip(working: Working, change: ChangeRequest, scope: OnTrip, reason: str) -> None:
+    """Enter once a lap that the budget is spent: what follows takes several turns."""
+    ledger, lap = working.crew.ledger, f"l{change.lap}"
+    if lap in ledger.store.documents(change.id, "tripped", [lap]):
+        return
+    told = ledger.fact(change.id, "budget-tripped", actor=ORCHESTRATOR, outcome=scope.value, data={"reason": reason})
+    with ledger.store.begin() as writing:
+        writing.note(told)
+        writing.keep_document(change.id, "tripped", lap, {"reason": reason})
 
 
 def _roll_back(change: ChangeRequest, reason: str) -> Conclusion:
@@ -186,17 +208,19 @@ def _roll_back(change: ChangeRequest, reason: str) -> Conclusion:
     return Conclusion(change=rolling, event=ChangeEvent.ROLLBACK_STARTED, data={"reason": reason})
 
 
-def _stop(working: Working, change: ChangeRequest, reason: str) -> Conclusion:
-    let_go(working, change)
+def _stop(working: Working, change: ChangeRequest, reason: str) -> Conclusion | tuple[Shard, ...]:
+    if held := still_held(working, change, working.plan()):
+        return held
     if not any(run.touched for run in working.runs()):
         return Conclusion(change=change, event=ChangeEvent.CANCELLED, data={"reason": reason}, free=True)
     failed = replace(change, issues=(*change.issues, reason))
     return _ended(working, failed, ChangeEvent.FAILED, {"reason": reason})
 
 
-def _finish(working: Working, change: ChangeRequest) -> Conclusion:
+def _finish(working: Working, change: ChangeRequest) -> Conclusion | tuple[Shard, ...]:
     """All hosts are settled: give back what was held, and say how it went."""
-    let_go(working, change)
+    if held := still_held(working, change, working.plan()):
+        return held
     runs = working.runs()
     issues = [f"{run.host}: {run.status} ({run.reason})" for run in runs if run.status is not HostStatus.DONE]
     issues += [f"{run.host}: {warning}" for run in runs for warning in run.warnings]
@@ -209,36 +233,36 @@ def _finish(working: Working, change: ChangeRequest) -> Conclusion:
     return _ended(working, succeeded, ChangeEvent.SUCCEEDED, {"issues": plain(issues)})
 
 
-def put_everything_back(change_id: str, crew: Crew) -> Conclusion:
+def put_everything_back(change_id: str, crew: Crew) -> Conclusion | tuple[Shard, ...]:
     """Restore every touched host, newest first. ROLLED_BACK means that none is left changed; otherwise FAILED."""
     working = Working(crew=crew, change_id=change_id)
-    change = working.change()
-    return_hosts(working, [r for r in working.runs() if r.touched and r.status is not HostStatus.RESTORED])
+    change, plan = working.change(), working.plan()
+    _try_again(working, change)
+    if first := back_first(change, plan, working.runs()):
+        return first
     stuck = [f"{r.host}: {r.reason}" for r in working.runs() if r.touched and r.status is not HostStatus.RESTORED]
     waiting = [r for r in working.runs() if not r.status.is_settled and not r.touched]
     working.settle([replace(r, status=HostStatus.SKIPPED, reason="the change was rolled back before") for r in waiting])
-    let_go(working, change)
+    if held := still_held(working, change, plan):
+        return held
     if change.reserved.end < crew.now():
         working.note("window-overrun", data={"ended": rfc3339(change.reserved.end)})
-    change = working.change()
     if stuck:
         failed = replace(change, issues=(*change.issues, *stuck))
         return _ended(working, failed, ChangeEvent.FAILED, {"not_restored": plain(stuck)})
     return _ended(working, change, ChangeEvent.ROLLED_BACK, {})
 
 
+def _try_again(working: Working, change: ChangeRequest) -> None:
+    """Have hosts that could not be put back before go back once more: once for each time that this is asked for."""
+    ledger, asked = working.crew.ledger, f"v{change.version}"
+    if asked in ledger.store.documents(change.id, "put-back", [asked]):
+        return
+    again = [run for run in working.runs() if run.status is HostStatus.RESTORE_FAILED]
+    with ledger.store.begin() as writing:
+        writing.keep_runs([replace(r, status=HostStatus.RESTORING, updated_at=working.crew.now()) for r in again])
+        writing.keep_document(change.id, "put-back", asked, {"again": [run.host for run in again]})
+
+
 def _ended(working: Working, change: ChangeRequest, event: ChangeEvent, data: Mapping[str, Plain]) -> Conclusion:
     return Conclusion(change=change, event=event, data={**data, **working.tally()}, free=True)
-
-
-def let_go(working: Working, change: ChangeRequest) -> None:
-    """Give rival updaters back and end the claims on every host that was claimed; the points stay."""
-    claimed = {s.host for s in working.crew.ledger.store.steps(change.id) if s.job.startswith(f"{change.id}.l")}
-    plan, hosts = working.plan(), working.frozen_hosts()
-    names = [p.host for p in plan.hosts if p.host in claimed]
-    if not names:
-        return
-    batch = working.batch(change, names, hosts, name=f"l{change.lap}.end{change.version}")
-    for host, result in release(batch, working.crew, keep_point=True).items():
-        if result.report("released") is None:
-            working.note("host-not-released", data={"host": host, "reason": result.message or "no answer"})

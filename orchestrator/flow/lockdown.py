@@ -28,7 +28,7 @@ def lift(reason: str, actor: Actor, ledger: Ledger) -> None:
 
 def why(ledger: Ledger) -> str:
     """Return why everything is held, or an empty text."""
-    document = ledger.store.documents(_SITE, _KIND).get(_NAME)
+    document = ledger.store.documents(_SITE, _KIND, [_NAME]).get(_NAME)
     return str(document.get("reason", "")) if isinstance(document, dict) else ""
 
 

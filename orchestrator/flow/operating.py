@@ -13,8 +13,8 @@ from orchestrator.flow import lockdown
 from orchestrator.flow.batching import Working
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.drifting import look_for_drift
-from orchestrator.flow.execution import let_go
 from orchestrator.flow.ledger import Ledger
+from orchestrator.flow.releasing import let_go
 from orchestrator.flow.room import require_room
 from orchestrator.flow.sharding import lease_all
 

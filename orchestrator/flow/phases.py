@@ -55,7 +55,7 @@ def run_phase(
     """Run a playbook over the batch, at most once for batch, step and suffix, with journal entries around it."""
     job = _job(batch, step.value + suffix, playbook, more or {})
     begun = _begun(batch, step, job.id, crew)
-    began_on = crew.ledger.store.documents(job.change, "node").get(job.id, crew.node)
+    began_on = crew.ledger.store.documents(job.change, "node", [job.id]).get(job.id, crew.node)
     with crew.ledger.store.begin() as writing:
         writing.keep_steps(begun)
         writing.keep_document(job.change, "node", job.id, began_on)
@@ -192,14 +192,14 @@ def _journals(result: JobResult, crew: Crew, change: str) -> dict[str, int]:
     """Return how long each host's own journal is now, where the host told: it never gets shorter by itself."""
     told = {host: one.report("state") for host, one in result.by_host.items()}
     found = {host: reports.journal_length(report) for host, report in told.items() if report is not None}
-    kept = crew.ledger.store.documents(change, "journal")
+    kept = crew.ledger.store.documents(change, "journal", found)
     known = {host: reports.number(row, "length") for host, row in kept.items() if isinstance(row, dict)}
     return {host: length for host, length in found.items() if length > known.get(host, 0)}
 
 
 def _begun(batch: Batch, step: Step, job: str, crew: Crew) -> list[StepRecord]:
     """Return the steps as they begin; one that began before a crash keeps its beginning."""
-    known = {record.host: record for record in crew.ledger.store.steps(batch.change.id) if record.job == job}
+    known = {step.host: step for step in crew.ledger.store.steps(batch.change.id, batch.names) if step.job == job}
     return [
         known.get(host)
         or StepRecord(change=batch.change.id, host=host, step=step, token=batch.token, job=job, started_at=crew.now())
@@ -226,7 +226,7 @@ def _prepared(plan: HostPlan, result: HostResult) -> Protected:
 
 def _take_points(batch: Batch, result: JobResult, crew: Crew) -> dict[str, tuple[tuple[RollbackPoint, ...], str]]:
     """Have each provider take its points, those of one provider together; a host that has one keeps it."""
-    known = {(p.host, p.provider): p for p in crew.ledger.store.points(batch.change.id) if p.is_held}
+    known = {(p.host, p.provider): p for p in crew.ledger.store.points(batch.change.id, batch.names) if p.is_held}
     taken: dict[str, list[RollbackPoint]] = {host: [] for host in batch.names}
     problems: dict[str, list[str]] = {host: [] for host in batch.names}
     for name in _provider_names(batch.plans):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.domain.canonical import plain
+from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.health import HostState
 from orchestrator.domain.job import HostOutcome
 from orchestrator.domain.journal import Step
@@ -39,6 +39,7 @@ def put_back(batch: Batch, crew: Crew, *, rehearsal: bool = False, suffix: str =
     able = [p.host for p in batch.plans if not _blocked(p, points.get(p.host, ()), notes)]
     again = batch.only(able)
     result = run_again_if_it_died(again, Step.RESTORE, "restore.yml", crew, suffix=suffix) if able else None
+    before = crew.ledger.store.documents(batch.change.id, "state.before", batch.names)
     found = {}
     for plan in batch.plans:
         host = plan.host
@@ -48,14 +49,14 @@ def put_back(batch: Batch, crew: Crew, *, rehearsal: bool = False, suffix: str =
         one = outcome_of(result, host)
         report = one.report("state")
         state = reports.state(report) if report is not None else None
-        problem = explain(one) if one.outcome is not HostOutcome.OK else _still_different(batch, host, state, crew)
+        problem = explain(one) if one.outcome is not HostOutcome.OK else _still_different(before.get(host), state)
         found[host] = Restored(host=host, problem=problem, state=state, notes=notes.get(host, ()))
     _keep(batch, points, found, crew)
     return found
 
 
 def _points(batch: Batch, crew: Crew) -> dict[str, tuple[RollbackPoint, ...]]:
-    held = [p for p in crew.ledger.store.points(batch.change.id) if p.is_held]
+    held = [p for p in crew.ledger.store.points(batch.change.id, batch.names) if p.is_held]
     return {host: tuple(p for p in held if p.host == host) for host in batch.names}
 
 
@@ -95,8 +96,7 @@ def _blocked(plan: HostPlan, points: Sequence[RollbackPoint], notes: dict[str, t
     return "; ".join(notes[plan.host]) + ". A person has to decide."
 
 
-def _still_different(batch: Batch, host: str, state: HostState | None, crew: Crew) -> str:
-    before = crew.ledger.store.documents(batch.change.id, "state.before").get(host)
+def _still_different(before: Plain, state: HostState | None) -> str:
     if state is None or not isinstance(before, dict):
         return "restore.yml told nothing of the host's state"
     wrong = is_as_before(reports.kept_state(before), state)

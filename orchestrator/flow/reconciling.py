@@ -67,7 +67,7 @@ def _settled(batch: Batch, host: str, step: Step, result: HostResult, crew: Crew
         return Reconciled(host=host, settled=replace(_silent(batch), why=phases.explain(result)))
     plan = next(p for p in batch.plans if p.host == host)
     ours = _our_record(batch, plan, step, crew)
-    seen = crew.ledger.store.documents(batch.change.id, "journal").get(host)
+    seen = crew.ledger.store.documents(batch.change.id, "journal", [host]).get(host)
     if reports.journal_length(report) < reports.number(seen if isinstance(seen, dict) else {}, "length"):
         reverted = "the host's journal is shorter than it was: somebody has reverted the host"
         return Reconciled(
@@ -81,7 +81,7 @@ def _settled(batch: Batch, host: str, step: Step, result: HostResult, crew: Crew
 
 
 def _our_record(batch: Batch, plan: HostPlan, step: Step, crew: Crew) -> StepRecord:
-    mine = [s for s in crew.ledger.store.steps(batch.change.id) if s.host == plan.host and s.step is step]
+    mine = [s for s in crew.ledger.store.steps(batch.change.id, [plan.host]) if s.step is step]
     return mine[0]
 
 

@@ -7,45 +7,42 @@ from dataclasses import replace
 
 from orchestrator.domain.canonical import digest
 from orchestrator.domain.change import ChangeRequest
-from orchestrator.domain.rollout import OnTrip, budget
-from orchestrator.domain.run import HostRun, HostStatus, judge
+from orchestrator.domain.plan import PatchPlan
+from orchestrator.domain.run import HostRun, HostStatus
 from orchestrator.flow.batching import Working, answered
 from orchestrator.flow.crew import Batch
 from orchestrator.flow.putting_back import put_back
+from orchestrator.flow.sharding import Shard, Task, cut_up
 from orchestrator.flow.verifying import ask_services
 
-
-def return_failed(working: Working) -> None:
-    """Put failed hosts back alone, unless the budget is spent: then the whole change is judged."""
-    change = working.change()
-    runs = working.runs()
-    if judge(runs, budget(change.spec.rollout, len(runs))) or change.spec.rollout.on_trip is OnTrip.NONE:
-        return
-    failed = [r for r in runs if r.status in (HostStatus.FAILED, HostStatus.RESTORING) and r.touched]
-    return_hosts(working, failed)
+#: What has come of putting a host back: it is not tried again by itself.
+_ENDED = (HostStatus.RESTORED, HostStatus.RESTORE_FAILED)
 
 
-def return_hosts(working: Working, runs: Sequence[HostRun]) -> None:
-    """Restore the hosts, batch by batch, those patched last first."""
-    change, hosts = working.change(), working.frozen_hosts() if runs else {}
-    for wave, number in sorted({(run.wave, run.batch) for run in runs}, reverse=True):
-        mine = [run for run in runs if (run.wave, run.batch) == (wave, number)]
-        gone = [run for run in mine if run.host not in hosts]
-        working.settle([replace(r, status=HostStatus.RESTORE_FAILED, reason="not in the inventory") for r in gone])
-        present = [run for run in mine if run.host in hosts]
-        if present:
-            _return_batch(working, change, present, name=_name(change, present))
+def back_first(change: ChangeRequest, plan: PatchPlan, runs: Sequence[HostRun]) -> tuple[Shard, ...]:
+    """Return, of the hosts that have to go back, the shards that go first: those of the batch that was patched last."""
+    waiting = [run for run in runs if run.touched and run.status not in _ENDED]
+    if not waiting:
+        return ()
+    newest = max((run.wave, run.batch) for run in waiting)
+    hosts = [run.host for run in waiting if (run.wave, run.batch) == newest]
+    # The same name when the same hosts are put back again after a crash, and no other's.
+    name = f"l{change.lap}.w{newest[0]}.b{newest[1]}.back{change.version}-{digest(sorted(hosts))[:8]}"
+    return cut_up(change, plan, hosts, Task.PUT_BACK, name=name)
 
 
-def _name(change: ChangeRequest, runs: Sequence[HostRun]) -> str:
-    """Return a name that is the same when the same hosts are put back again after a crash, and no other's."""
-    hosts = digest(sorted(run.host for run in runs))[:8]
-    return f"l{change.lap}.w{runs[0].wave}.b{runs[0].batch}.back{change.version}-{hosts}"
+def return_shard(shard: Shard, working: Working) -> None:
+    """Restore the hosts of a shard; those that went back before are left."""
+    runs = [run for run in working.runs(shard.hosts) if run.touched and run.status not in _ENDED]
+    hosts = working.frozen_hosts() if runs else {}
+    gone = [run for run in runs if run.host not in hosts]
+    working.settle([replace(r, status=HostStatus.RESTORE_FAILED, reason="not in the inventory") for r in gone])
+    if present := [run for run in runs if run.host in hosts]:
+        _return(working, present, name=shard.name)
 
 
-def _return_batch(working: Working, change: ChangeRequest, runs: Sequence[HostRun], *, name: str) -> None:
-    names, hosts = [run.host for run in runs], working.frozen_hosts()
-    batch = working.batch(change, names, hosts, name=name)
+def _return(working: Working, runs: Sequence[HostRun], *, name: str) -> None:
+    batch = working.batch(working.change(), [run.host for run in runs], name=name)
     working.mark([replace(run, status=HostStatus.RESTORING, token=batch.token) for run in runs])
     found = put_back(batch, working.crew)
     back = [host for host, one in found.items() if not one.problem]
@@ -63,7 +60,7 @@ def _return_batch(working: Working, change: ChangeRequest, runs: Sequence[HostRu
 
 def _services_not_back(working: Working, batch: Batch) -> dict[str, str]:
     """Return the hosts whose services answered before the patch and do not now."""
-    before = working.crew.ledger.store.documents(working.change_id, "services.before")
+    before = working.crew.ledger.store.documents(working.change_id, "services.before", batch.names)
     silent = {}
     for host, reports in ask_services(batch, working.crew).items():
         was = answered(before.get(host))

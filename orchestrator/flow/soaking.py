@@ -39,7 +39,7 @@ def soak(working: Working, change: ChangeRequest, plan: PatchPlan, wave: Wave) -
 
 def _looked_at_again(working: Working, change: ChangeRequest, runs: list[HostRun]) -> list[HostRun]:
     crew, names = working.crew, [run.host for run in runs]
-    batch = working.batch(change, names, working.frozen_hosts(), name=f"l{change.lap}.soak")
+    batch = working.batch(change, names, name=f"l{change.lap}.soak")
     looked, services = look(batch, crew), ask_services(batch, crew)
     before = crew.ledger.store.documents(change.id, "state.after")
     failed = []

@@ -17,7 +17,7 @@ def stick(change_id: str, why: str, ledger: Ledger, writing: Writing) -> None:
 
 def is_stuck(change_id: str, ledger: Ledger) -> str:
     """Return why nobody carries the change, or an empty text."""
-    document = ledger.store.documents(change_id, _KIND).get(_NAME)
+    document = ledger.store.documents(change_id, _KIND, [_NAME]).get(_NAME)
     return str(document.get("reason", "")) if isinstance(document, dict) else ""
 
 

@@ -23,10 +23,10 @@ def reconcile_by_hand(change_id: str, host: str, actor: Actor, crew: Crew, *, se
     """Ask a host what became of the patch step of a change; with ``settle``, write its status by the answer."""
     working = Working(crew=crew, change_id=change_id)
     change = working.change()
-    run = next((run for run in working.runs() if run.host == host), None)
+    run = next(iter(working.runs([host])), None)
     if run is None or not run.touched:
         raise NotFound(f"change {change_id} has not touched a host {host}; see: orchestrator change show {change_id}")
-    batch = working.batch(change, [host], working.frozen_hosts(), name=f"hand{len(crew.ledger.store.trail(change_id))}")
+    batch = working.batch(change, [host], name=f"hand{len(crew.ledger.store.trail(change_id))}")
     found = reconcile(batch, Step.PATCH, crew, suffix="")[host]
     if settle:
         status = {Settlement.DONE: HostStatus.DONE, Settlement.UNKNOWN: HostStatus.UNKNOWN}.get(

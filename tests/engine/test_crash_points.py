@@ -285,7 +285,7 @@ BY_HAND = {
     "flow.closing._batch": "change close, rollback-point release",
     "flow.closing.give_up_points": "change close, rollback-point release",
     "flow.closing._mark_released": "change close, rollback-point release",
-    "flow.evidencing.checkpoint": "audit checkpoint",
+    "flow.evidencing.sign_heads": "audit checkpoint, evidence export, backup create",
     "flow.intake.submit": "change submit",
     "flow.lockdown._write": "lockdown begin and lift",
     "flow.sticking.take_up": "change resume",

@@ -6,23 +6,23 @@ cleaned up, no transaction is ended, no thread is told.
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from orchestrator.adapters.store import SqlStore, SqlWorkers, codec, open_database, open_for_engine
 from orchestrator.adapters.store.writing import SqlWriting
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import CARRIED, ChangeState
-from orchestrator.engine import shape
+from orchestrator.engine import durable, shape
 from orchestrator.engine.durable import Durable
 from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
@@ -72,19 +72,22 @@ class WatchedStore(SqlStore):
         self.passes(f"within {caller()}")
         return super().joined(transaction)
 
-    def documents(self, change: str, kind: str) -> Mapping[str, Plain]:
+    def documents(self, change: str, kind: str, names: Collection[str] | None = None) -> Mapping[str, Plain]:
         """Read, and pass a moment where a turn begins: the move before it has been committed."""
         if kind == "carrying":
             self.passes("turn")
-        return super().documents(change, kind)
+        return super().documents(change, kind, names)
 
 
 def caller() -> str:
     """Return who writes: the first function outside the store and the ledger, with its module."""
-    for frame in inspect.stack(0)[2:]:
-        module = frame.frame.f_globals.get("__name__", "")
+    # inspect.stack would look every frame's source up, which is most of what a play costs.
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
         if module.startswith(("orchestrator.flow", "orchestrator.engine")) and not module.endswith(".ledger"):
-            return f"{module.removeprefix('orchestrator.')}.{frame.function}"
+            return f"{module.removeprefix('orchestrator.')}.{frame.f_code.co_name}"
+        frame = frame.f_back
     return "?"
 
 
@@ -114,6 +117,7 @@ def work(asked: Mapping[str, Any]) -> None:
 
 def _carry(asked: Mapping[str, Any]) -> None:
     shape.SHAPE = str(asked.get("shape", shape.SHAPE))
+    durable.POLL = 0.02
     url, folder = str(asked["url"]), Path(str(asked["folder"]))
     database, engine = open_database(url), open_for_engine(url)
     passes = Passing(int(asked["kill_at"]), folder / "passed")
@@ -129,17 +133,17 @@ def _carry(asked: Mapping[str, Any]) -> None:
         getattr(site, str(asked["act"]))()
     single = url.startswith("sqlite")
     name = new_name()
-    durable = Durable(
+    engine_here = Durable(
         crew=site.crew,
         engine=engine,
         executor=SINGLE if single else name,
         codec=codec,
         sharing=lambda change: nullcontext(),
     )
-    worker = Worker(durable, SqlWorkers(open_for_engine(url, size=2)), name, Manner(pause=0.1), site.clock)
+    worker = Worker(engine_here, SqlWorkers(open_for_engine(url, size=2)), name, Manner(pause=0.1), site.clock)
 
     def look() -> None:
-        if site.change.state not in CARRIED and not durable.unfinished():
+        if site.change.state not in CARRIED and not engine_here.unfinished():
             worker.stop()
 
     worker.run(look)

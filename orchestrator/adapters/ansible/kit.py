@@ -6,11 +6,13 @@ runs, a static inventory with each host's job, the hosts' SSH keys, and the snap
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ from orchestrator.errors import Unavailable
 #: Returns the command line that puts a host's machine back to its snapshot for a change.
 RestoreLine = Callable[[Host, str], Sequence[str]]
 
-_BATCH = "inventory/patch_batch.json"
+#: The jobs lie in files of so many hosts, so that new tokens for a few of thousands rewrite a few of them.
+_IN_A_FILE = 50
 _HOSTS = "inventory/hosts.yml"
 _MARK = ".kit.json"
 #: What belongs to the controller, not to the person with the kit.
@@ -59,13 +62,15 @@ class FolderKit:
         the newest tokens and costs the window nothing. Raises Unavailable where no usable kit can be written.
         """
         folder = self.state / "kits" / plan.change
-        mark = _mark(folder)
-        if mark.get("plan") == plan.digest:
-            before, known = _read(folder / _BATCH), frozenset(mark["hosts"])
-            _put(folder / _BATCH, kit_inventory.batch(hosts, patch_jobs, known, before, _installations(plan)))
-        else:
-            known = self._write_all(folder, plan, hosts, patch_jobs)
-            _put(folder / _MARK, json.dumps({"plan": plan.digest, "hosts": sorted(known)}).encode())
+        # Shards of one change write their tokens side by side.
+        with _alone(folder):
+            mark = _mark(folder)
+            if mark.get("plan") == plan.digest:
+                for path, content in _jobs(plan, hosts, patch_jobs, frozenset(mark["hosts"]), folder).items():
+                    _put(folder / path, content)
+            else:
+                known = self._write_all(folder, plan, hosts, patch_jobs)
+                _put(folder / _MARK, json.dumps({"plan": plan.digest, "hosts": sorted(known)}).encode())
         return folder
 
     def _write_all(
@@ -81,19 +86,20 @@ class FolderKit:
             raise Unavailable(
                 f"no rollback kit can be written for {plan.change}: the frozen inventory has no {', '.join(lost[:10])}."
             )
+        jobs = _jobs(plan, hosts, patch_jobs, known)
         made = self._texts(folder, plan, hosts, kit_inventory.variable_files(self.environment, files), inventory) | {
             _HOSTS: inventory.encode(),
-            _BATCH: kit_inventory.batch(hosts, patch_jobs, known, b"", _installations(plan)),
+            **jobs,
             "ansible.cfg": _ansible_cfg(root),
             "known_hosts": _known_hosts(hosts, self.state / "known_hosts"),
         }
         _lay_out(folder, made, _copies(files, self.environment))
-        self._try(folder, plan)
+        self._try(folder, plan, {host for content in jobs.values() for host in kit_inventory.batch_hosts(content)})
         return known
 
-    def _try(self, folder: Path, plan: PatchPlan) -> None:
+    def _try(self, folder: Path, plan: PatchPlan, wanted: set[str]) -> None:
         """Have each Ansible load the playbook and name its hosts, as it would for the person who types the command."""
-        wanted, listed = set(kit_inventory.batch_hosts(_read(folder / _BATCH))), set()
+        listed: set[str] = set()
         for installation in kit_text.installations(plan):
             programs = Programs(folder=folder, programs=programs_of(self.installations, installation))
             answer = programs.run([*kit_text.command(plan, installation), "--list-hosts"])
@@ -173,8 +179,36 @@ def _known_hosts(hosts: Sequence[Host], pinned: Path) -> bytes:
     return b"".join(line + b"\n" for line in dict.fromkeys(lines))
 
 
-def _installations(plan: PatchPlan) -> dict[str, str]:
-    return {host.host: host.ansible for host in plan.hosts}
+def _jobs(
+    plan: PatchPlan,
+    hosts: Sequence[Host],
+    patch_jobs: Mapping[str, Mapping[str, Plain]],
+    known: frozenset[str],
+    folder: Path | None = None,
+) -> dict[str, bytes]:
+    """Return the sources that have these jobs, by path; with what the folder's say of other hosts already."""
+    by_file: dict[str, dict[str, Mapping[str, Plain]]] = {}
+    for at, planned in enumerate(plan.hosts):
+        if (job := patch_jobs.get(planned.host)) is not None:
+            by_file.setdefault(f"inventory/patch_batch-{at // _IN_A_FILE + 1:03}.json", {})[planned.host] = job
+    installations = {host.host: host.ansible for host in plan.hosts if host.ansible}
+    named = [host for host in hosts if host.name in patch_jobs]
+    return {
+        path: kit_inventory.batch(named, jobs, known, _read(folder / path) if folder else b"", installations)
+        for path, jobs in by_file.items()
+    }
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others out of the folder, threads of this process too."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _useless(folder: Path, plan: PatchPlan, reason: str) -> Unavailable:

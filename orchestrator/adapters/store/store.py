@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache, partial
 
 import sqlalchemy as sa
 
@@ -27,6 +28,9 @@ from orchestrator.domain.run import HostRun
 from orchestrator.errors import NotFound
 from orchestrator.ports import ChainHead, Lease
 
+#: So many plans are kept in memory.
+_PLANS = 4
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -35,6 +39,9 @@ class SqlStore:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        # A plan is named by its digest and never changes, and one of thousands of hosts takes a while to read.
+        self._plan = lru_cache(maxsize=_PLANS)(self._read_plan)
+        self._decoded = lru_cache(maxsize=_PLANS)(partial(decode, tuple[Prediction, ...]))
 
     @contextmanager
     def begin(self) -> Iterator[SqlWriting]:
@@ -93,40 +100,39 @@ class SqlStore:
 
     def plan(self, digest: str) -> PatchPlan:
         """Return a plan."""
-        rows = self._rows(sa.select(t.plan.c.document).where(t.plan.c.digest == digest))
-        if not rows:
-            raise NotFound(f"there is no plan {digest[:12]}")
-        return decode(PatchPlan, rows[0].document)
+        return self._plan(digest)
 
     def predictions(self, digest: str) -> Sequence[Prediction]:
         """Return what stands beside a plan."""
         rows = self._rows(sa.select(t.plan.c.predictions).where(t.plan.c.digest == digest))
-        return decode(tuple[Prediction, ...], rows[0].predictions) if rows else ()
+        return self._decoded(str(rows[0].predictions)) if rows else ()
 
-    def runs(self, change: str) -> Sequence[HostRun]:
+    def runs(self, change: str, hosts: Collection[str] | None = None) -> Sequence[HostRun]:
         """Return where the hosts of a change stand."""
-        query = sa.select(t.host_run.c.document).where(t.host_run.c.change == change)
+        mine = (t.host_run.c.change == change) & _among(t.host_run.c.host, hosts)
+        query = sa.select(t.host_run.c.document).where(mine)
         rows = self._rows(query.order_by(t.host_run.c.wave, t.host_run.c.batch, t.host_run.c.host))
         return [decode(HostRun, row.document) for row in rows]
 
-    def steps(self, change: str) -> Sequence[StepRecord]:
+    def steps(self, change: str, hosts: Collection[str] | None = None) -> Sequence[StepRecord]:
         """Return the journal of a change, oldest first."""
-        query = sa.select(t.host_step.c.document).where(t.host_step.c.change == change)
+        mine = (t.host_step.c.change == change) & _among(t.host_step.c.host, hosts)
+        query = sa.select(t.host_step.c.document).where(mine)
         rows = self._rows(query.order_by(t.host_step.c.started_at, t.host_step.c.job, t.host_step.c.host))
         return [decode(StepRecord, row.document) for row in rows]
 
-    def points(self, change: str = "") -> Sequence[RollbackPoint]:
+    def points(self, change: str = "", hosts: Collection[str] | None = None) -> Sequence[RollbackPoint]:
         """Return the points of one change, or all that are held."""
         mine = t.rollback_point.c.change == change if change else t.rollback_point.c.held.is_(True)
-        query = sa.select(t.rollback_point.c.document).where(mine)
+        query = sa.select(t.rollback_point.c.document).where(mine & _among(t.rollback_point.c.host, hosts))
         rows = self._rows(
             query.order_by(t.rollback_point.c.change, t.rollback_point.c.host, t.rollback_point.c.provider)
         )
         return [decode(RollbackPoint, row.document) for row in rows]
 
-    def documents(self, change: str, kind: str) -> Mapping[str, Plain]:
+    def documents(self, change: str, kind: str, names: Collection[str] | None = None) -> Mapping[str, Plain]:
         """Return the evidence of one kind, by name."""
-        mine = (t.document.c.change == change) & (t.document.c.kind == kind)
+        mine = (t.document.c.change == change) & (t.document.c.kind == kind) & _among(t.document.c.name, names)
         rows = self._rows(sa.select(t.document.c.name, t.document.c.document).where(mine).order_by(t.document.c.name))
         return {row.name: json.loads(row.document) for row in rows}
 
@@ -190,11 +196,21 @@ class SqlStore:
                 backlog=connection.execute(sa.select(count).select_from(t.outbox)).scalar_one(),
             )
 
+    def _read_plan(self, digest: str) -> PatchPlan:
+        rows = self._rows(sa.select(t.plan.c.document).where(t.plan.c.digest == digest))
+        if not rows:
+            raise NotFound(f"there is no plan {digest[:12]}")
+        return decode(PatchPlan, rows[0].document)
+
     def _rows(
         self, query: sa.Select[tuple[object, ...]] | sa.Select[tuple[str]]
     ) -> Sequence[sa.Row[tuple[object, ...]]]:
         with self._db.reader.connect() as connection:
             return connection.execute(query).all()
+
+
+def _among(column: sa.Column[str], names: Collection[str] | None) -> sa.ColumnElement[bool]:
+    return sa.true() if names is None else column.in_(sorted(names))
 
 
 def _say(event: AuditEvent) -> None:

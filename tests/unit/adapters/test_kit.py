@@ -168,20 +168,20 @@ def test_writing_again_brings_the_newest_token_without_asking_ansible(
     kit = site.written(17)
     monkeypatch.setattr(Programs, "_program", lambda programs, name: pytest.fail(f"{name} was run"))
     site.written(18)
-    assert "default(18)" in (kit / "inventory/patch_batch.json").read_text()
+    assert "default(18)" in (kit / "inventory/patch_batch-001.json").read_text()
 
 
 def test_host_that_is_not_named_again_stays_in_the_kit(site: Site) -> None:
     kit = site.written(17)
     site.kit.write(plan(site.frozen()), HOSTS_OF_PLAN[:1], {"web1": job(18)})
-    assert sorted(json.loads((kit / "inventory/patch_batch.json").read_text())["patch_batch"]["hosts"]) == [
+    assert sorted(json.loads((kit / "inventory/patch_batch-001.json").read_text())["patch_batch"]["hosts"]) == [
         "web1",
         "web2",
     ]
 
 
 def test_nothing_is_pushed_from_a_controller_that_may_be_gone(plain_kit: Path) -> None:
-    assert "/state/packages" not in (plain_kit / "inventory/patch_batch.json").read_text()
+    assert "/state/packages" not in (plain_kit / "inventory/patch_batch-001.json").read_text()
 
 
 def test_what_an_earlier_plan_left_is_removed(site: Site) -> None:

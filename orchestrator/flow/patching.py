@@ -1,0 +1,39 @@
+"""Patch a shard: lease its hosts under a new token, and take those that are not settled through the phases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.domain.change import ChangeState
+from orchestrator.domain.run import HostRun, HostStatus
+from orchestrator.flow.batching import Working, work
+from orchestrator.flow.crew import Batch
+from orchestrator.flow.sharding import LEASE, Shard
+
+
+def is_open(run: HostRun) -> bool:
+    """Tell whether a host still has to be worked on."""
+    # What nobody could find out stays unknown: working on such a host again would be guessing. What is on its way back
+    # goes back: taken for patched, it could even pass its checks again, as the old version does.
+    return not run.status.is_settled and run.status not in (HostStatus.UNKNOWN, HostStatus.RESTORING)
+
+
+def patch_shard(shard: Shard, working: Working) -> None:
+    """Patch the hosts of a shard; those that are settled are left."""
+    if working.change().state is not ChangeState.RUNNING:
+        return
+    runs = [run for run in working.runs(shard.hosts) if is_open(run)]
+    if runs:
+        work(working, _lease(working, shard, runs), runs)
+
+
+def _lease(working: Working, shard: Shard, runs: Sequence[HostRun]) -> Batch:
+    """Draw the token here, where it is used: whoever takes the work over draws a newer one, and the hosts refuse us."""
+    crew, change = working.crew, working.change()
+    names = [run.host for run in runs]
+    with crew.ledger.store.begin() as writing:
+        token = writing.lease(names, change.id, now=crew.now(), hold=LEASE)
+        leased = [run if run.touched else replace(run, status=HostStatus.LEASED) for run in runs]
+        writing.keep_runs([replace(run, token=token, updated_at=crew.now()) for run in leased])
+    return working.batch_under(token, change, names, name=shard.name)
