@@ -18,7 +18,7 @@ from orchestrator.domain.evidence import BundleContents
 from orchestrator.domain.health import HealthCheck, HealthReport
 from orchestrator.domain.identity import People, SignedStatement, Statement
 from orchestrator.domain.inventory import Environment, Host
-from orchestrator.domain.job import Job, JobResult
+from orchestrator.domain.job import Job, JobResult, TaskResult, TaskSeen
 from orchestrator.domain.journal import StepRecord
 from orchestrator.domain.lifecycle import Move
 from orchestrator.domain.metrics import Figures
@@ -292,6 +292,12 @@ class Writing(Protocol):
     def keep_document(self, change: str, kind: str, name: str, document: Plain) -> None:
         """Keep a piece of evidence (state before and after, health, packages, job artifacts, population)."""
 
+    def keep_tasks(self, change: str, job: str, tasks: Sequence[TaskResult]) -> None:
+        """Keep what came of a job's tasks, in place of what was kept of it before."""
+
+    def forget_tasks(self, change: str) -> None:
+        """Remove what is kept of the tasks of a change: their files go, too."""
+
     def keep_durations(
         self, change: str, host: str, environment: Environment, durations: Durations, at: datetime
     ) -> None:
@@ -364,6 +370,9 @@ class Store(Protocol):
 
     def documents(self, change: str, kind: str, names: Collection[str] | None = None) -> Mapping[str, Plain]:
         """Return the evidence of one kind, all or these, by name."""
+
+    def tasks(self, change: str, host: str = "", outcomes: Collection[str] | None = None) -> Sequence[TaskSeen]:
+        """Return what came of the tasks of a change, in the order of jobs and results; of a host, with an outcome."""
 
     def durations(
         self, hosts: Sequence[str], environment: Environment, change: str = ""

@@ -316,6 +316,31 @@ def close(
     show.done(closed, f"{closed.id} is closed: {closed.close_code}.", as_json=as_json)
 
 
+@app.command("tasks")
+def tasks(
+    context: typer.Context,
+    change_id: Id,
+    host: Annotated[str, typer.Option("--host", help="Of this host only.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Only what failed or could not be reached.")] = False,
+    slowest: Annotated[int, typer.Option("--slowest", metavar="N", help="The N that took longest.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show what Ansible did, task by task. All that it said is in the job's folder under STATE/jobs."""
+    site = site_of(context)
+    site.ledger.store.change(change_id)
+    found = site.ledger.store.tasks(change_id, host, ("failed", "unreachable") if failed else None)
+    if slowest:
+        found = sorted(found, key=lambda task: -task.milliseconds)[:slowest]
+    if as_json:
+        answer(found)
+        return
+    if not found:
+        say(f"Nothing is kept of the tasks of {change_id} that was asked for.")
+        return
+    rows = [(t.job, t.host, coloured(t.outcome), f"{t.milliseconds / 1000:.1f} s", t.task, t.message) for t in found]
+    table(("job", "host", "outcome", "took", "task", "message"), rows)
+
+
 @app.command("watch")
 def watch(context: typer.Context, change_id: Id) -> None:
     """Follow a change while it is carried. Ctrl-C stops watching, not the change."""

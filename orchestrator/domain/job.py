@@ -95,6 +95,29 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResult:
+    """One task on one host. ``outcome`` is ok, changed, failed, unreachable or skipped; ``message`` says why it failed.
+
+    ``number`` counts the results of a job in the order in which they came.
+    """
+
+    number: int
+    host: str
+    task: str
+    action: str
+    outcome: str
+    milliseconds: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSeen(TaskResult):
+    """A task's result as it is found again: with the job that it was part of."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
     """What came of a job; every host that was asked for is in it. ``message`` says why it did not finish."""
 
@@ -106,6 +129,7 @@ class JobResult:
     hosts: tuple[HostResult, ...]
     artifacts: tuple[Artifact, ...] = ()
     message: str = ""
+    tasks: tuple[TaskResult, ...] = ()
 
     @property
     def by_host(self) -> dict[str, HostResult]:

@@ -121,7 +121,10 @@ def _past(change: ChangeRequest, store: Store) -> Past:
 def _say_what_goes(change: str, why: str, actor: Actor, ledger: Ledger) -> None:
     trail = ledger.store.trail(change)
     if gone := sorted(named(trail) - removed(trail)):
-        ledger.note(change, REMOVED, actor=actor, data={"removed": list(gone), "reason": why})
+        fact = ledger.fact(change, REMOVED, actor=actor, data={"removed": list(gone), "reason": why})
+        with ledger.store.begin() as writing:
+            writing.note(fact)
+            writing.forget_tasks(change)
 
 
 def _told(clearance: Clearance) -> dict[str, Plain]:

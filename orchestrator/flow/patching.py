@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.domain.change import ChangeState
+from orchestrator.domain.change import ChangeState, Wanted
 from orchestrator.domain.run import HostRun, HostStatus
+from orchestrator.flow import lockdown
 from orchestrator.flow.batching import Working, work
 from orchestrator.flow.crew import Batch
 from orchestrator.flow.sharding import LEASE, Shard
@@ -21,9 +22,13 @@ def is_open(run: HostRun) -> bool:
 
 def patch_shard(shard: Shard, working: Working) -> None:
     """Patch the hosts of a shard; those that are settled are left."""
-    if working.change().state is not ChangeState.RUNNING:
+    change = working.change()
+    if change.state is not ChangeState.RUNNING:
         return
     runs = [run for run in working.runs(shard.hosts) if is_open(run)]
+    if change.wanted is not Wanted.NOTHING or lockdown.why(working.crew.ledger):
+        # Shards stand in line: what has not begun when somebody asks for an end does not begin.
+        runs = [run for run in runs if run.touched]
     if runs:
         work(working, _lease(working, shard, runs), runs)
 

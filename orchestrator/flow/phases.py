@@ -68,6 +68,7 @@ def run_phase(
         writing.keep_steps(ended)
         for host, length in longer.items():
             writing.keep_document(job.change, "journal", host, {"length": length})
+        writing.keep_tasks(job.change, job.id, result.tasks)
         writing.keep_document(
             job.change, "job", job.id, plain({"status": result.status, "artifacts": result.artifacts})
         )

@@ -116,7 +116,10 @@ def run_look(
         hosts=tuple(jobs),
         timeout=JOB_TIMEOUT,
     )
-    return crew.runner.run(job)
+    result = crew.runner.run(job)
+    with crew.ledger.store.begin() as writing:
+        writing.keep_tasks(job.change, job.id, result.tasks)
+    return result
 
 
 def told(host: Host, patch_job: Mapping[str, Plain]) -> HostJob:

@@ -159,6 +159,15 @@ class Park:
         for name in names if packages else ():
             self.lab.install(name, *packages)
 
+    @contextmanager
+    def cut_off(self, name: str) -> Iterator[None]:
+        """Cut the network to a host for the block; what it does goes on."""
+        self.lab.cut(name)
+        try:
+            yield
+        finally:
+            self.lab.mend(name)
+
     def keep(self, *names: str) -> None:
         """Remember the hosts as they are now."""
         for name in names:

@@ -189,6 +189,10 @@ class Site:
         """Return the audit trail of a change, or its events of these tags."""
         return [event for event in self.store.trail(change) if not tags or event.tag in tags]
 
+    def endings(self, change: str, job: str) -> list[str]:
+        """Return how a job ended, each time that it did."""
+        return [event.outcome for event in self.trail(change, "phase-finished") if event.data["job"] == job]
+
     def tags(self, change: str) -> list[str]:
         return [event.tag for event in self.trail(change)]
 

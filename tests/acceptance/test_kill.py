@@ -87,7 +87,18 @@ def test_a_killed_supervisor_is_settled_by_asking_the_hosts_with_nobody_watching
     assert site.statuses(CHANGE) == dict.fromkeys(HOSTS, "done")
     asked = {str(e.data["host"]): e.outcome for e in site.trail(CHANGE, "host-reconciled")}
     assert asked == {"w1": "done", "w2": "done"}
-    assert [e.outcome for e in site.trail(CHANGE, "phase-finished") if e.data["job"] == FIRST_PATCH] == ["died"]
+    assert site.endings(CHANGE, FIRST_PATCH) == ["died"]
+    assert each_was_patched_once(park)
+
+
+def test_a_host_that_is_cut_off_in_the_middle_of_its_patch_is_asked_when_it_is_back(site: Site, park: Park) -> None:
+    start_and_wait_for_the_patch(site, park)
+    with park.cut_off("w1"):
+        wait_for("Ansible to give w1 up", lambda: site.endings(CHANGE, FIRST_PATCH))
+    assert site.ended(CHANGE).state is ChangeState.SUCCEEDED
+    assert site.statuses(CHANGE) == dict.fromkeys(HOSTS, "done")
+    asked = {str(e.data["host"]): e.outcome for e in site.trail(CHANGE, "host-reconciled")}
+    assert asked == {"w1": "done"}, "w2 was never out of sight"
     assert each_was_patched_once(park)
 
 

@@ -20,6 +20,7 @@ from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.inventory import Environment
+from orchestrator.domain.job import TaskResult
 from orchestrator.domain.journal import Outcome, Step, StepRecord
 from orchestrator.domain.lifecycle import ChangeEvent, Move, advance, requested
 from orchestrator.domain.lock import PatchLock
@@ -286,6 +287,34 @@ class StoreContract:
             ("a", "later"),
         ]
 
+    def test_tasks_are_found_by_host_and_outcome_until_they_are_forgotten(self, store: Store) -> None:
+        first = [a_task(0, "web1", "ok"), a_task(1, "web2", "failed"), a_task(2, "web1", "failed")]
+        with store.begin() as writing:
+            writing.keep_tasks("CHG-0001", "b", [a_task(0, "web9", "ok")])
+            writing.keep_tasks("CHG-0001", "b", [])
+            writing.keep_tasks("CHG-0001", "a", first)
+            writing.keep_tasks("CHG-0002", "c", [a_task(0, "web1", "ok")])
+        told = [(one.job, one.number, one.host, one.message) for one in store.tasks("CHG-0001")]
+        assert told == [("a", 0, "web1", ""), ("a", 1, "web2", "why"), ("a", 2, "web1", "why")]
+        assert [one.number for one in store.tasks("CHG-0001", "web1")] == [0, 2]
+        assert [one.number for one in store.tasks("CHG-0001", "web1", ["failed", "unreachable"])] == [2]
+        with store.begin() as writing:
+            writing.forget_tasks("CHG-0001")
+        assert not store.tasks("CHG-0001")
+        assert len(store.tasks("CHG-0002")) == 1
+
+    def test_hosts_that_are_asked_for_are_all_that_is_read(self, store: Store) -> None:
+        with store.begin() as writing:
+            writing.keep_runs([run("a"), run("b")])
+            writing.keep_steps([a_step("a", "job.patch"), a_step("b", "job.patch")])
+            for name in ("a", "b"):
+                writing.keep_document("CHG-0001", "probe", name, {"host": name})
+        assert [one.host for one in store.runs("CHG-0001", ["b"])] == ["b"]
+        assert [one.host for one in store.steps("CHG-0001", ["b", "c"])] == ["b"]
+        assert [*store.documents("CHG-0001", "probe", ["b"])] == ["b"]
+        assert not store.points("CHG-0001", [])
+        assert not store.runs("CHG-0001", [])
+
     def test_step_is_known_by_change_host_and_job(self, store: Store) -> None:
         begun = a_step("b", "job.patch")
         with store.begin() as writing:
@@ -489,6 +518,13 @@ def a_plan() -> PatchPlan:
 
 def a_prediction(host: str) -> Prediction:
     return Prediction(host=host, transitions=(), source="lock", estimate=Estimate(needed=HOLD, source="template"))
+
+
+def a_task(number: int, host: str, outcome: str) -> TaskResult:
+    message = "" if outcome == "ok" else "why"
+    return TaskResult(
+        number=number, host=host, task="Do it", action="command", outcome=outcome, milliseconds=5, message=message
+    )
 
 
 def a_step(host: str, job: str) -> StepRecord:

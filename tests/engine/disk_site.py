@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from orchestrator.adapters.ansible.kit import FolderKit
 from orchestrator.adapters.store import SqlWorkers, codec, open_database, open_for_engine
 from orchestrator.adapters.store.database import Database
 from orchestrator.domain.change import ChangeSpec
@@ -58,6 +60,7 @@ class DiskSite:
     began: float
     lease: float = 1.5
     at_once: int = 2
+    has_kit: bool = False
 
     @property
     def machines(self) -> DiskHosts:
@@ -72,6 +75,14 @@ class DiskSite:
             save(site, Path(self.folder) / "world")
             for machine in site.production.values():
                 self.machines.keep(machine)
+            if self.has_kit:
+                self._begin_kit(site)
+
+    def _begin_kit(self, site: FakeSite) -> None:
+        """Leave a kit that lacks nothing but the jobs: the rest is Ansible's own work, once for each change."""
+        kit = Path(self.folder) / "kits" / site.id
+        kit.mkdir(parents=True)
+        (kit / ".kit.json").write_text(json.dumps({"plan": site.change.digest, "hosts": sorted(site.production)}))
 
     @contextmanager
     def opened(self) -> Iterator[FakeSite]:
@@ -95,7 +106,7 @@ class DiskSite:
             ledger=site.ledger,
             runner=DiskRunner(self.machines, folder / "jobs", clock, self.seconds),
             probe=DiskProbe(self.machines),
-            kit=_NoKit(folder),
+            kit=FolderKit(state=folder, frozen=lambda digest: folder) if self.has_kit else _NoKit(folder),
             node="one",
         )
         (site.id,) = [change.id for change in site.store.changes()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.domain.inventory import Environment
-from orchestrator.domain.job import HostOutcome, HostResult, Job, JobResult, JobStatus
+from orchestrator.domain.job import HostOutcome, HostResult, Job, JobResult, JobStatus, TaskResult
 from orchestrator.errors import Refused
 from tests.fakes.machines import Fault, Machine, counter_of
 from tests.fakes.outside import FakeClock, FakePackages
@@ -131,6 +131,7 @@ class FakeRunner:
             started_at=self.clock.now(),
             finished_at=self.clock.now(),
             hosts=results,
+            tasks=tuple(_task(number, job, result) for number, result in enumerate(results)),
         )
 
     def _died(self, job: Job) -> JobResult:
@@ -149,3 +150,10 @@ class FakeRunner:
             rows = report["items"] if report is not None and one.patch_job.get("fetch_to") else []
             assert isinstance(rows, list)
             self.packages.kept |= {str(row["sha256"]) for row in rows if isinstance(row, dict)}
+
+
+def _task(number: int, job: Job, result: HostResult) -> TaskResult:
+    return TaskResult(
+        number=number, host=result.host, task=job.playbook, action="play", outcome=result.outcome.value,
+        milliseconds=1, message=result.message,
+    )  # fmt: skip

@@ -397,6 +397,8 @@ def test_no_file_of_a_job_is_open_to_others(site: Site) -> None:
     assert all(file.is_file() for file in kinds.values())
     (row,) = json.loads(kinds["tasks"].read_text())
     assert (row["host"], row["outcome"]) == ("web1", "changed")
+    (task,) = result.tasks
+    assert (task.host, task.outcome, task.action) == ("web1", "changed", "ansible.builtin.command")
 
 
 def test_planted_secrets_are_nowhere_in_the_record(site: Site) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import cast
 
 from orchestrator.adapters.ansible.jobdir import JobDir, rows
 from orchestrator.domain.canonical import Plain, parse_rfc3339
-from orchestrator.domain.job import Artifact, HostOutcome, HostResult, JobResult, JobStatus
+from orchestrator.domain.job import Artifact, HostOutcome, HostResult, JobResult, JobStatus, TaskResult
 from orchestrator.errors import Unavailable
 
 
@@ -15,12 +16,14 @@ def read_result(folder: JobDir) -> JobResult:
     """Return the result of a job that has ended. Raises Unavailable where its file is damaged."""
     found = folder.read(folder.result)
     try:
-        return _result(found, _reports(folder))
+        return _result(found, _reports(folder), _tasks(folder))
     except (KeyError, TypeError, ValueError) as error:
         raise Unavailable(f"the result of a job cannot be read: {folder.result} is damaged ({error}).") from error
 
 
-def _result(found: Mapping[str, object], reports: Mapping[str, list[Mapping[str, Plain]]]) -> JobResult:
+def _result(
+    found: Mapping[str, object], reports: Mapping[str, list[Mapping[str, Plain]]], tasks: tuple[TaskResult, ...]
+) -> JobResult:
     rc, started, finished = found["rc"], found["started_at"], found["finished_at"]
     return JobResult(
         id=str(found["id"]),
@@ -31,6 +34,27 @@ def _result(found: Mapping[str, object], reports: Mapping[str, list[Mapping[str,
         hosts=tuple(_host(row, reports) for row in _objects(found["hosts"])),
         artifacts=tuple(_artifact(row) for row in _objects(found["artifacts"])),
         message=str(found["message"]),
+        tasks=tasks,
+    )
+
+
+def _tasks(folder: JobDir) -> tuple[TaskResult, ...]:
+    """Return what came of each task on each host; nothing, where retention has removed it."""
+    try:
+        found = json.loads(folder.tasks.read_bytes())
+    except FileNotFoundError:
+        return ()
+    return tuple(
+        TaskResult(
+            number=number,
+            host=str(row["host"]),
+            task=str(row["task"]),
+            action=str(row["action"]),
+            outcome=str(row["outcome"]),
+            milliseconds=_count(row["ms"]),
+            message=str(row.get("message", "")),
+        )
+        for number, row in enumerate(_objects(found))
     )
 
 

@@ -229,6 +229,9 @@ def _as_one(job_id: str, hosts: Sequence[str], results: Sequence[JobResult]) -> 
             by_host.get(name) or HostResult(host=name, outcome=HostOutcome.NOTHING, message=message) for name in hosts
         ),
         artifacts=tuple(_named(artifact, result.id) for result in results for artifact in result.artifacts),
+        tasks=tuple(
+            replace(task, number=number) for number, task in enumerate(task for r in results for task in r.tasks)
+        ),
         message=message,
     )
 

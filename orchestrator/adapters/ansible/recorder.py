@@ -24,6 +24,7 @@ LONGEST_RESULT = 262_144
 _LEFT_OUT = frozenset({"invocation", "stdout_lines", "stderr_lines", "_ansible_no_log", "_ansible_parsed"})
 _STATISTICS = ("ok", "failures", "dark", "changed", "skipped", "rescued", "ignored", "processed")
 _FAILURES = frozenset({"runner_on_failed", "runner_on_unreachable", "runner_on_async_failed", "runner_item_on_failed"})
+_BAD = ("failed", "unreachable")
 _SAYINGS = frozenset({"error", "warning", "system_warning", "deprecated", "verbose"})
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -130,7 +131,9 @@ class Recorder:
     def _summarise(self, row: Mapping[str, object]) -> None:
         names = ("host", "task", "action")
         told = {name: row.get(name) or "" for name in names}
-        self._tasks.append({**told, "outcome": _outcome(row), "ms": int(_number(row.get("ms")))})
+        outcome = _outcome(row)
+        said = {"message": failure_message(row.get("res"))} if outcome in _BAD else {}
+        self._tasks.append({**told, "outcome": outcome, "ms": int(_number(row.get("ms"))), **said})
 
     def _report(self, name: str, data: Mapping[str, object], result: Mapping[str, object]) -> None:
         if name not in FINAL:

@@ -20,6 +20,7 @@ from orchestrator.domain.audit import AuditEvent
 from orchestrator.domain.canonical import Plain, parse_rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.inventory import Environment
+from orchestrator.domain.job import TaskSeen
 from orchestrator.domain.journal import Outcome, StepRecord
 from orchestrator.domain.metrics import Figures
 from orchestrator.domain.plan import PatchPlan, Prediction
@@ -135,6 +136,18 @@ class SqlStore:
         mine = (t.document.c.change == change) & (t.document.c.kind == kind) & _among(t.document.c.name, names)
         rows = self._rows(sa.select(t.document.c.name, t.document.c.document).where(mine).order_by(t.document.c.name))
         return {row.name: json.loads(row.document) for row in rows}
+
+    def tasks(self, change: str, host: str = "", outcomes: Collection[str] | None = None) -> Sequence[TaskSeen]:
+        """Return what came of the tasks of a change, in the order of jobs and results."""
+        mine = (t.task.c.change == change) & _among(t.task.c.outcome, outcomes)
+        query = sa.select(t.task).where(mine & (t.task.c.host == host) if host else mine)
+        return [
+            TaskSeen(
+                job=r.job, number=r.number, host=r.host, task=r.task, action=r.action, outcome=r.outcome,
+                milliseconds=r.milliseconds, message=r.message,
+            )
+            for r in self._rows(query.order_by(t.task.c.job, t.task.c.number))
+        ]  # fmt: skip
 
     def durations(
         self, hosts: Sequence[str], environment: Environment, change: str = ""

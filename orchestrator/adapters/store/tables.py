@@ -127,6 +127,22 @@ duration = sa.Table(
     sa.Index("ix_duration_host", "host", "environment"),
 )
 
+task = sa.Table(
+    "task",
+    metadata,
+    sa.Column("job", sa.String(128), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("change", sa.String(64), nullable=False),
+    sa.Column("host", sa.String(253), nullable=False),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("milliseconds", sa.Integer, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Index("ix_task_host", "change", "host"),
+    sa.Index("ix_task_outcome", "change", "outcome"),
+)
+
 lease = sa.Table(
     "lease",
     metadata,

@@ -16,6 +16,7 @@ from orchestrator.domain.audit import GENESIS, AuditEvent, Fact, seal
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.inventory import Environment
+from orchestrator.domain.job import TaskResult
 from orchestrator.domain.journal import StepRecord
 from orchestrator.domain.lifecycle import Move
 from orchestrator.domain.plan import PatchPlan, Prediction
@@ -118,6 +119,16 @@ class SqlWriting:
         """Keep a piece of evidence."""
         self._replace(t.document, [{"change": change, "kind": kind, "name": name, "document": encode(document)}])
 
+    def keep_tasks(self, change: str, job: str, tasks: Sequence[TaskResult]) -> None:
+        """Keep what came of a job's tasks, in place of what was kept of it before."""
+        self._db.execute(sa.delete(t.task).where(t.task.c.job == job))
+        if tasks:
+            self._db.execute(sa.insert(t.task), [{"change": change, "job": job, **_task_row(one)} for one in tasks])
+
+    def forget_tasks(self, change: str) -> None:
+        """Remove what is kept of the tasks of a change."""
+        self._db.execute(sa.delete(t.task).where(t.task.c.change == change))
+
     def keep_durations(
         self, change: str, host: str, environment: Environment, durations: Durations, at: datetime
     ) -> None:
@@ -172,7 +183,8 @@ class SqlWriting:
         """Raise StaleChange where a host has been leased under a newer token: whoever holds that one speaks for it."""
         if not tokens:
             return
-        newer = sa.select(t.lease.c.host, t.lease.c.token).where(t.lease.c.token > min(tokens.values()))
+        mine = t.lease.c.host.in_(sorted(tokens))
+        newer = sa.select(t.lease.c.host, t.lease.c.token).where(mine, t.lease.c.token > min(tokens.values()))
         found = sorted(row.host for row in self._db.execute(newer) if row.token > tokens.get(row.host, row.token))
         if found:
             raise StaleChange(f"{', '.join(found[:5])}: somebody else works there under a newer token.")
@@ -191,6 +203,13 @@ def insert_missing(connection: sa.Connection, table: sa.Table, row: Mapping[str,
     """Insert a row unless its key is taken; whoever does the same at this moment waits, and finds it there."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
+
+
+def _task_row(task: TaskResult) -> dict[str, object]:
+    return {
+        "number": task.number, "host": task.host, "task": task.task, "action": task.action, "outcome": task.outcome,
+        "milliseconds": task.milliseconds, "message": task.message,
+    }  # fmt: skip
 
 
 def _change_row(change: ChangeRequest) -> dict[str, object]:

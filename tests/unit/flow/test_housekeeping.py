@@ -229,6 +229,7 @@ def test_bundle_exported_afterwards_leaves_out_what_was_removed(site: FakeSite) 
     (bundle,) = notary.bundles
     assert EVENTS not in [task.sha256 for task in bundle.tasks]
     assert EVENTS in removed(bundle.trail)
+    assert not site.store.tasks(site.id)
 
 
 def test_expired_points_are_found_and_given_up(site: FakeSite) -> None:

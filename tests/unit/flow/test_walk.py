@@ -217,3 +217,10 @@ def test_staging_again_voids_the_votes(site: FakeSite) -> None:
     assert (site.change.state, site.change.votes) == (ChangeState.STAGED, ())
     with pytest.raises(IllegalMove):
         site.schedule()
+
+
+def test_what_ansible_did_is_found_again_by_host(site: FakeSite) -> None:
+    site.ran()
+    found = site.store.tasks(site.id, "web1")
+    jobs = {task.job.rpartition(".")[2]: task.outcome for task in found}
+    assert jobs == dict.fromkeys(("scan-production", "protect", "patch", "release"), "ok")
