@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator import __version__
 from orchestrator.cli import audit, backup, change, host, lockdown, points, site, template, window, worker
 from orchestrator.cli.context import Opened
 from orchestrator.cli.output import errors
-from orchestrator.errors import InvalidInput, OrchestratorError
+from orchestrator.errors import InvalidInput, OrchestratorError, Unavailable
 
 EXIT_CODES = """Exit codes: 0 done · 1 failed · 2 input not understood · 3 no such thing · 4 refused by a rule ·
 5 not permitted · 6 somebody else moved it · 7 something needed is missing or does not answer · 8 evidence refused ·
@@ -75,6 +76,13 @@ def main() -> None:
         result = app(standalone_mode=False)
     except OrchestratorError as error:
         _tell(str(error), error.exit_code)
+    except DBAPIError as error:
+        reason = str(error.orig or error).strip().partition("\n")[0]
+        _tell(
+            f"the database did not take part: {reason}. What this command had not said to be done has not been done. "
+            "Try it again; if that does not help: orchestrator doctor",
+            Unavailable.exit_code,
+        )
     except UsageProblem as problem:
         _tell(f"{problem.format_message()}\nSee: {_help_of(problem)}", InvalidInput.exit_code)
     except typer.Abort:  # At a question, before anything was done.

@@ -10,8 +10,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.run import HostRun
 from orchestrator.ports import Store
 from orchestrator.wiring import Site as Wired
-from tests.acceptance.machines import wait_for
+from tests.acceptance.machines import held_still, wait_for
 
 TEMPLATE = Path(__file__).with_name("template.yml")
 ORCHESTRATOR = (sys.executable, "-m", "orchestrator")
@@ -218,6 +219,18 @@ class Site:
         wait_for(f"a worker that carries {change}", lambda: self._wired.carriers.is_carried(change))
         return _processes(str(self.folder), "worker")[0]
 
+    @contextmanager
+    def held_still(self, change: str) -> Iterator[None]:
+        """Hold the process that carries changes still for the block, at a moment when it does not hold the database."""
+        process = self.carrier(change)
+        with closing(sqlite3.connect(self.state / "orchestrator.db", timeout=0.2, isolation_level=None)) as database:
+            while True:
+                with held_still(process):
+                    if _is_free(database):
+                        yield
+                        return
+                time.sleep(0.1)
+
     def has_worker(self) -> bool:
         """Tell whether a worker lives: one that a command has started ends when it was idle for a while."""
         return self._wired.carriers.have_worker()
@@ -297,3 +310,13 @@ def _processes(*words: str) -> Sequence[int]:
             if set(words) <= set(line):
                 found.append(int(entry.name))
     return found
+
+
+def _is_free(database: sqlite3.Connection) -> bool:
+    """Tell whether nobody is writing at this moment."""
+    try:
+        database.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    database.execute("ROLLBACK")
+    return True

@@ -10,7 +10,7 @@ import pytest
 from lab.packages import Package
 from orchestrator.domain.canonical import rfc3339
 from orchestrator.domain.change import ChangeState
-from tests.acceptance.machines import Park, held_still, kill, wait_for
+from tests.acceptance.machines import Park, kill, wait_for
 from tests.acceptance.site import Site
 
 pytestmark = pytest.mark.lab
@@ -104,7 +104,7 @@ def test_a_host_that_is_cut_off_in_the_middle_of_its_patch_is_asked_when_it_is_b
 
 def test_pause_takes_effect_before_the_next_wave_and_resume_goes_on(site: Site, park: Park) -> None:
     start_and_wait_for_the_patch(site, park)
-    with held_still(site.carrier(CHANGE)):
+    with site.held_still(CHANGE):
         site.give("change", "pause", CHANGE, "--reason", "The phone rings.")
         told = site.give("change", "show", CHANGE).out
         assert "to pause, not stopped yet; still at work: w1, w2" in told
@@ -120,7 +120,7 @@ def test_pause_takes_effect_before_the_next_wave_and_resume_goes_on(site: Site, 
 
 def test_cancelling_with_roll_back_puts_the_begun_wave_back(site: Site, park: Park) -> None:
     start_and_wait_for_the_patch(site, park)
-    with held_still(site.carrier(CHANGE)):
+    with site.held_still(CHANGE):
         site.give("change", "cancel", CHANGE, "--roll-back", "--reason", "The wrong night.", "--yes")
     assert site.ended(CHANGE).state is ChangeState.ROLLED_BACK
     assert site.statuses(CHANGE) == {"w1": "restored", "w2": "restored", "w3": "skipped"}
@@ -131,7 +131,7 @@ def test_cancelling_with_roll_back_puts_the_begun_wave_back(site: Site, park: Pa
 
 def test_cancelling_before_any_host_was_touched_leaves_nothing(site: Site, park: Park) -> None:
     site.start(CHANGE)
-    with held_still(site.carrier(CHANGE)):
+    with site.held_still(CHANGE):
         site.give("change", "cancel", CHANGE, "--reason", "Not tonight.", "--yes")
     assert site.ended(CHANGE).state is ChangeState.CANCELLED
     assert site.tags(CHANGE)[-1] == "cancelled"
@@ -141,7 +141,7 @@ def test_cancelling_before_any_host_was_touched_leaves_nothing(site: Site, park:
 
 def test_a_window_that_nears_its_end_cuts_off_before_the_next_wave(site: Site, park: Park) -> None:
     start_and_wait_for_the_patch(site, park)
-    with held_still(site.carrier(CHANGE)):
+    with site.held_still(CHANGE):
         close_the_window_soon(site)
     assert site.ended(CHANGE).state is ChangeState.PAUSED
     assert "cutoff" in site.tags(CHANGE)

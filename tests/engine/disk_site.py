@@ -87,11 +87,12 @@ class DiskSite:
     @contextmanager
     def opened(self) -> Iterator[FakeSite]:
         """Open the site in this process."""
-        engine = open_for_engine(self.url)
+        engine, usual = open_for_engine(self.url), sharding.SHARD
         with closing(open_database(self.url)) as database:
             try:
                 yield self._site(database, engine)
             finally:
+                sharding.SHARD = usual
                 engine.dispose()
 
     def _site(self, database: Database, engine: sa.Engine) -> FakeSite:

@@ -188,9 +188,9 @@ def _jobs(
 ) -> dict[str, bytes]:
     """Return the sources that have these jobs, by path; with what the folder's say of other hosts already."""
     by_file: dict[str, dict[str, Mapping[str, Plain]]] = {}
-    for at, planned in enumerate(plan.hosts):
-        if (job := patch_jobs.get(planned.host)) is not None:
-            by_file.setdefault(f"inventory/patch_batch-{at // _IN_A_FILE + 1:03}.json", {})[planned.host] = job
+    for at, host in enumerate(dict.fromkeys([*(planned.host for planned in plan.hosts), *patch_jobs])):
+        if (job := patch_jobs.get(host)) is not None:
+            by_file.setdefault(f"inventory/patch_batch-{at // _IN_A_FILE + 1:03}.json", {})[host] = job
     installations = {host.host: host.ansible for host in plan.hosts if host.ansible}
     named = [host for host in hosts if host.name in patch_jobs]
     return {
