@@ -40,6 +40,7 @@ from orchestrator.adapters.identity.signers import SiteSigners
 from orchestrator.adapters.intake.yaml_intake import YamlIntake
 from orchestrator.adapters.probes.host_keys import OfferedKeys, fetch_host_keys
 from orchestrator.adapters.probes.known_hosts import KnownHosts
+from orchestrator.adapters.probes.probes import MixedProbe
 from orchestrator.adapters.probes.ssh import SshProbe
 from orchestrator.adapters.rollback.command import CommandProvider
 from orchestrator.adapters.rollback.command_config import CommandConfig
@@ -61,7 +62,7 @@ from orchestrator.flow.crew import Crew
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.measuring import observe
 from orchestrator.logs import FORM
-from orchestrator.ports import RollbackProvider, WorkerSeen
+from orchestrator.ports import Probe, RollbackProvider, WorkerSeen
 from orchestrator.settings import CommandProvider as CommandSettings
 from orchestrator.settings import Settings, load_settings, resolve
 
@@ -266,7 +267,7 @@ class Site:
             content=self.content,
             packages=PackageStore(state=self.settings.state),
             runner=self.runner,
-            probe=SshProbe(known_hosts=self.settings.state / "known_hosts"),
+            probe=MixedProbe(others=SshProbe(known_hosts=self.settings.state / "known_hosts"), windows=_windows_probe),
             kit=FolderKit(
                 state=self.settings.state,
                 frozen=self.content.root,
@@ -350,6 +351,13 @@ def verify_file(
     """Verify a bundle against pinned keys; needs no site."""
     pins = read_pins(keys, history=history, checkpoints=checkpoints, signers=signers)
     return verify_bundle(bundle, pins=pins, is_valid=SiteSigners(Path("people.yml")).is_valid)
+
+
+def _windows_probe() -> Probe:
+    # What speaks WinRM takes a while to load.
+    from orchestrator.adapters.probes.winrm import WinRmProbe
+
+    return WinRmProbe()
 
 
 def _command_config(configured: CommandSettings) -> CommandConfig:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from orchestrator.adapters.ansible import hostvars_winrm
 from orchestrator.adapters.ansible.vaulted import is_vaulted
 from orchestrator.domain.canonical import Plain, canonical
 from orchestrator.domain.inventory import Connection, Host, Secret
@@ -40,7 +41,6 @@ _OWN = (
 _CONTROLLERS = "default"
 #: Made by Ansible or by us, not said by the inventory.
 _GENERATED = frozenset({"inventory_file", "inventory_dir", "playbook_dir", "groups", "group_names", "patch_job"})
-_PORTS = {"winrm": 5986, "psrp": 5986}
 _SSH = {"smart", "ssh", "paramiko", "paramiko_ssh", "libssh"}
 _REFERENCE = re.compile(r"{{\s*([A-Za-z_]\w*)\s*}}")
 _DEPTH = 10
@@ -99,10 +99,12 @@ class _One:
 
     def connection(self) -> Connection:
         kind = self._kind()
+        if kind in hostvars_winrm.KINDS:
+            return self._windows_connection(kind)
         return Connection(
             kind=kind,
             address=self.first("address") or self.name,
-            port=self._port(kind),
+            port=self._port(self.first("port")) or 22,
             user=self.first("user"),
             key_file=self._path(self.first("key file")),
             known_hosts=self._known_hosts(),
@@ -112,12 +114,37 @@ class _One:
             become_password=Secret(self.first("become password")),
         )
 
+    def _windows_connection(self, kind: str) -> Connection:
+        names = hostvars_winrm.variables(kind)
+        user = self.first_of(names["user"])
+        said = hostvars_winrm.Said(
+            text=self.first_of,
+            names=self.names,
+            path=lambda variable: self._path(self.text(variable)),
+            wrong=self.problems.append,
+        )
+        # The default port in ansible.cfg is SSH's alone.
+        port = next((self.text(name) for name in names["port"] if self.variables.get(name) is not None), "")
+        winrm, at = hostvars_winrm.winrm(kind, user, self._port(port), said)
+        return Connection(
+            kind=kind,
+            address=self.first_of(names["address"]) or self.name,
+            port=at,
+            user=user,
+            password=Secret(self.first_of(names["password"])),
+            winrm=winrm,
+        )
+
     def first(self, what: str) -> str:
         """Return the first of the variables that mean the same, else what ansible.cfg says, else ""."""
-        for variable in _NAMES[what]:
+        return self.first_of(_NAMES[what])
+
+    def first_of(self, names: tuple[str, ...]) -> str:
+        """Return the first of some variables, else what ansible.cfg says, else ""."""
+        for variable in names:
             if self.variables.get(variable) is not None:
                 return self.text(variable)
-        return next((self.reader.defaults[name] for name in _NAMES[what] if name in self.reader.defaults), "")
+        return next((self.reader.defaults[name] for name in names if name in self.reader.defaults), "")
 
     def text(self, variable: str, *, may_open: bool = True) -> str:
         try:
@@ -186,10 +213,9 @@ class _One:
         kind = self.first("connection").rpartition(".")[2] or "ssh"
         return "ssh" if kind in _SSH else kind
 
-    def _port(self, kind: str) -> int:
-        text = self.first("port")
+    def _port(self, text: str) -> int:
         if not text:
-            return _PORTS.get(kind, 22)
+            return 0
         if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
             return int(text)
         self.problems.append(f"ansible_port: {text!r} is no port")
