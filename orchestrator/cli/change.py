@@ -115,6 +115,7 @@ def stage(
         if not needs_yes(yes, f"Stage {change.id}"):
             return
         site.carriers.require_free(change_id)
+        site.ask_before_carrying()
         staging.begin(change_id, actor, site.crew)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
@@ -205,6 +206,7 @@ def start(
     if not needs_yes(yes, f"Start {change.id} on {len(fixed.hosts)} hosts"):
         return
     site.carriers.require_free(change_id)
+    site.ask_before_carrying()
     execution.start(change_id, actor, site.crew)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 

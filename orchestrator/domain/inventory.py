@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -33,6 +33,23 @@ class Secret:
 
     def __bool__(self) -> bool:
         return bool(self._text)
+
+
+class KeptSecret(Secret):
+    """A secret that is looked up where it is kept each time that it is needed. Revealing it may raise Unavailable."""
+
+    __slots__ = ("_find",)
+
+    def __init__(self, find: Callable[[], str]) -> None:
+        super().__init__("")
+        self._find = find
+
+    def reveal(self) -> str:
+        """Look the text up."""
+        return self._find()
+
+    def __bool__(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from orchestrator.adapters.ansible import hostvars_winrm
+from orchestrator.adapters.ansible.lookups import Lookup, from_environment, kept, lookup_in
 from orchestrator.adapters.ansible.vaulted import is_vaulted
 from orchestrator.domain.canonical import Plain, canonical
 from orchestrator.domain.inventory import Connection, Host, Secret
@@ -48,13 +49,16 @@ _DEPTH = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Reads hosts of one inventory. ``defaults`` come from ansible.cfg, ``opened`` opens a vaulted text."""
+    """Reads hosts of one inventory. ``defaults`` come from ansible.cfg, ``opened`` opens a vaulted text,
+    and ``kept`` gives a password that is kept elsewhere.
+    """
 
     inventory: Path
     site: Path
     site_key: bytes
     defaults: Mapping[str, str]
     opened: Callable[[str], Secret]
+    kept: Callable[[Lookup], Secret] = lambda lookup: kept(lookup, from_environment)
 
     def read(self, name: str, groups: tuple[str, ...], variables: Mapping[str, Value]) -> Host:
         """Return the host. Raises InvalidInput naming every variable of it that cannot be used."""
@@ -108,10 +112,10 @@ class _One:
             user=self.first("user"),
             key_file=self._path(self.first("key file")),
             known_hosts=self._known_hosts(),
-            password=Secret(self.first("password")),
+            password=self.secret(_NAMES["password"]),
             become=self.first("become").lower() in {"1", "true", "yes", "on", "y", "t"},
             become_method=self.first("become method").rpartition(".")[2] or "sudo",
-            become_password=Secret(self.first("become password")),
+            become_password=self.secret(_NAMES["become password"]),
         )
 
     def _windows_connection(self, kind: str) -> Connection:
@@ -131,7 +135,7 @@ class _One:
             address=self.first_of(names["address"]) or self.name,
             port=at,
             user=user,
-            password=Secret(self.first_of(names["password"])),
+            password=self.secret(names["password"]),
             winrm=winrm,
         )
 
@@ -145,6 +149,16 @@ class _One:
             if self.variables.get(variable) is not None:
                 return self.text(variable)
         return next((self.reader.defaults[name] for name in names if name in self.reader.defaults), "")
+
+    def secret(self, names: tuple[str, ...]) -> Secret:
+        """Return the first of some variables as a secret, which may be kept elsewhere."""
+        variable = next((name for name in names if self.variables.get(name) is not None), "")
+        try:
+            lookup = self._lookup(self.variables.get(variable), 0)
+        except InvalidInput as error:
+            self.problems.append(f"{variable}: {error}")
+            return Secret("")
+        return Secret(self.first_of(names)) if lookup is None else self.reader.kept(lookup)
 
     def text(self, variable: str, *, may_open: bool = True) -> str:
         try:
@@ -189,6 +203,15 @@ class _One:
         if isinstance(value, list | dict):
             return json.dumps(_settled(value), sort_keys=True, ensure_ascii=False)
         return self._filled(str(value), may_open, depth)
+
+    def _lookup(self, value: Value, depth: int) -> Lookup | None:
+        """Return where a password is kept, also where the variable only refers to one that says so."""
+        if not isinstance(value, str):
+            return None
+        referred = _REFERENCE.fullmatch(value.strip())
+        if referred and depth < _DEPTH:
+            return self._lookup(self.variables.get(referred[1]), depth + 1)
+        return lookup_in(value)
 
     def _filled(self, text: str, may_open: bool, depth: int) -> str:
         """Put in the host's own variables; anything else of Jinja only Ansible can work out."""

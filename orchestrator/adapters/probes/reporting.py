@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from traceback import format_exception
 from typing import TypeVar
@@ -14,6 +15,7 @@ from orchestrator.adapters.probes.accounts import AlreadyIn, Refused
 from orchestrator.adapters.probes.stages import Deadline, StageFailed
 from orchestrator.domain.inventory import Connection, Host
 from orchestrator.domain.probe import ProbeReport, Stage
+from orchestrator.errors import Unavailable
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -31,6 +33,8 @@ def reported(host: Host, look: Callable[[], ProbeReport]) -> ProbeReport:
         report = ProbeReport(
             host=host.name, failed_at=failed.stage, detail=detail, is_refused=isinstance(failed, Refused)
         )
+    except Unavailable as error:
+        report = ProbeReport(host=host.name, failed_at=Stage.AUTHENTICATE, detail=str(error))
     except Exception as error:
         # Whatever one odd host sets off here, the look at all the others stands.
         # Not as exception: a traceback ends with the error's own words, and those may hold a password.
@@ -81,6 +85,7 @@ def skew(told: int, before: float, after: float) -> int:
 def without_secrets(text: str, connection: Connection) -> str:
     """Return the text with the connection's secrets masked."""
     for secret in (connection.password, connection.become_password):
-        if secret:
-            text = text.replace(secret.reveal(), "***")
+        with suppress(Unavailable):
+            if secret and (shown := secret.reveal()):
+                text = text.replace(shown, "***")
     return text

@@ -74,7 +74,8 @@ class SshProbe:
         if connection.kind == "local":
             return self._judged(host, LocalShell(), look)
         if connection.kind != "ssh" or connection.winrm:
-            raise StageFailed(Stage.CONNECT, f"no probe here speaks {connection.kind}: use ssh, winrm, psrp or local")
+            told = f"this probe speaks ssh and local, and the inventory says {connection.kind}"
+            raise StageFailed(Stage.CONNECT, told)
         if isinstance(look.pins, Unavailable):
             raise StageFailed(Stage.HOST_KEY, str(look.pins))
         known = look.pins.good_for(known_name(connection.address, connection.port))

@@ -134,17 +134,17 @@ def _protocol(connection: Connection, winrm: WinRm, way: str, deadline: Deadline
     try:
         return Protocol(
             f"{winrm.scheme}://{_in_url(connection.address)}:{connection.port}{winrm.path}",
-            transport=way,
+            transport=way,  # type: ignore[arg-type]
             username=connection.user,
             password=connection.password.reveal(),
             service=winrm.service,
-            ca_trust_path=winrm.trust or None,
+            ca_trust_path=winrm.trust or None,  # type: ignore[arg-type]
             cert_pem=winrm.certificate or None,
             cert_key_pem=winrm.certificate_key or None,
             server_cert_validation="validate" if winrm.is_validated else "ignore",
             kerberos_delegation=winrm.delegates,
             kerberos_hostname_override=winrm.principal_host or None,
-            message_encryption=winrm.encryption,
+            message_encryption=winrm.encryption,  # type: ignore[arg-type]
             send_cbt=winrm.is_bound,
             read_timeout_sec=operation + 1,
             operation_timeout_sec=operation,
