@@ -29,13 +29,12 @@ _SCHEME = re.compile(r"\s*([A-Za-z]+)")
 
 def greet(connection: Connection, winrm: WinRm, deadline: Deadline) -> frozenset[str]:
     """Go up to the login; return the ways that the host offers, in small letters. Raises StageFailed."""
-    plain = connect(connection.address, connection.port, deadline)
-    try:
+    with connect(connection.address, connection.port, deadline) as plain:
         plain.settimeout(deadline.left)
-        stream = _secured(plain, connection, winrm, deadline) if winrm.is_encrypted else plain
-        return _offered(stream, connection, winrm, deadline)
-    finally:
-        plain.close()
+        if not winrm.is_encrypted:
+            return _offered(plain, connection, winrm, deadline)
+        with _secured(plain, connection, winrm, deadline) as stream:
+            return _offered(stream, connection, winrm, deadline)
 
 
 def usable(winrm: WinRm, offered: frozenset[str]) -> Sequence[str]:
@@ -93,8 +92,8 @@ def _offered(stream: socket.socket, connection: Connection, winrm: WinRm, deadli
     asking.sock = stream
     try:
         asking.request("POST", winrm.path, headers={"Content-Length": "0"})
-        answer = asking.getresponse()
-        status, ways = answer.status, answer.headers.get_all("WWW-Authenticate") or []
+        with asking.getresponse() as answer:
+            status, ways = answer.status, answer.headers.get_all("WWW-Authenticate") or []
     except TimeoutError as error:
         told = f"{place} takes connections, and did not answer within {deadline}"
         raise StageFailed(Stage.CONNECT, told) from error
