@@ -26,13 +26,13 @@ def answer(question: str) -> Secret:
     if question not in _answers:
         if not sys.stdin.isatty():
             raise Unavailable(
-                f"the secret {question!r} is typed at a terminal, and nobody can be asked here. Give the command at a "
+                f'the secret "{question}" is typed at a terminal, and nobody can be asked here. Give the command at a '
                 "terminal, or, for work by the clock and for workers that are services, keep the secret under "
                 '[secrets] as {file = "PATH"}, {env = "NAME"} or {command = ["PROGRAM"]}.'
             )
         typed = getpass.getpass(f"{question}: ", stream=sys.stderr)
         if not typed:
-            raise Unavailable(f"nothing was typed for {question!r}: give the command again.")
+            raise Unavailable(f'nothing was typed for "{question}": give the command again.')
         _answers[question] = Secret(typed)
     return _answers[question]
 

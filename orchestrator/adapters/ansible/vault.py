@@ -58,13 +58,14 @@ def lookups(root: Path, password: Secret) -> frozenset[Lookup]:
         if is_vaulted(text):
             # One that does not open with the password is told by harvest, with its place.
             with suppress(InvalidInput):
-                found.update(_lookups_of(opened(text, password).reveal()))
+                found.update(lookups_of(opened(text, password).reveal()))
         elif "lookup" in text:
-            found.update(_lookups_of(text))
+            found.update(lookups_of(text))
     return frozenset(found)
 
 
-def _lookups_of(text: str) -> Iterator[Lookup]:
+def lookups_of(text: str) -> Iterator[Lookup]:
+    """Give where the values of one file are kept elsewhere."""
     values = [node.value for _, node in _leaves(text)] + [value.strip("\"'") for value in _INI_VALUE.findall(text)]
     for value in values:
         with suppress(InvalidInput):
