@@ -235,6 +235,7 @@ def resume(
         approving.require_genuine(change, ledger=site.ledger, desk=site.desk)
     if not needs_yes(yes, f"Go on with {change.id}"):
         return
+    site.ask_before_carrying()
     if change.state in CARRIED:
         sticking.take_up(change_id, actor, site.ledger)
     else:
@@ -288,6 +289,7 @@ def rollback(
     )
     if not needs_yes(yes, f"Roll back {change_id}"):
         return
+    site.ask_before_carrying()
     operating.roll_back_now(change_id, reason_or_ask(reason), actor, site.ledger)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
