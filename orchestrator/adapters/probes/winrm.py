@@ -12,6 +12,7 @@ from orchestrator.adapters.probes.accounts import Accounts, Memory
 from orchestrator.adapters.probes.reporting import in_time, reported, skew
 from orchestrator.adapters.probes.shell import Answer, first_line
 from orchestrator.adapters.probes.stages import Deadline, StageFailed
+from orchestrator.adapters.probes.tickets import Tickets
 from orchestrator.adapters.probes.winrm_findings import SCRIPT, WindowsFindings, read
 from orchestrator.adapters.probes.winrm_greeting import greet, usable
 from orchestrator.adapters.probes.winrm_session import WinRmSession, installed
@@ -30,6 +31,7 @@ class WinRmProbe:
         self._timeout = timeout
         self._now = now
         self._memory = Memory()
+        self._tickets = Tickets()
 
     def look(self, hosts: Sequence[Host], needs: Needs) -> Sequence[ProbeReport]:
         """Look at all hosts at once; one report per host, in the same order."""
@@ -50,7 +52,7 @@ class WinRmProbe:
             return []
 
         def look_at(host: Host) -> ProbeReport:
-            look = _Look(host, needs, accounts, Deadline(self._timeout), self._now)
+            look = _Look(host, needs, accounts, self._tickets, Deadline(self._timeout), self._now)
             # Requests within a login, and drops of an answer, each begin their own time-out.
             return reported(host, lambda: in_time(look.report, look.deadline, look.too_late))
 
@@ -65,6 +67,7 @@ class _Look:
     host: Host
     needs: Needs | None
     accounts: Accounts
+    tickets: Tickets
     deadline: Deadline
     now: Callable[[], float]
     stage: Stage = Stage.CONNECT
@@ -96,9 +99,13 @@ class _Look:
         # What a proxy lets through only the request itself can tell.
         ways = winrm.authentication if winrm.proxy else usable(winrm, greet(connection, winrm, self.deadline))
         self.stage = Stage.AUTHENTICATE
-        session = WinRmSession(connection, winrm, installed(ways, connection.user), self.deadline)
+        way = installed(ways, connection.user)
+        session = WinRmSession(connection, winrm, way, self.deadline)
         try:
             with self._trying(connection):
+                if way == "kerberos" and connection.password and not winrm.has_ticket:
+                    forwardable = winrm.delegates
+                    self.tickets.get(connection.user, connection.password, self.deadline, forwardable=forwardable)
                 problem = session.log_in()
             if problem is not None:
                 raise problem
