@@ -192,6 +192,30 @@ def test_basic_over_http_shows_no_password(lab: WindowsLab) -> None:
     assert lab.journal("win1", "login") == []
 
 
+def test_missing_password_is_told_and_no_empty_one_is_tried(lab: WindowsLab) -> None:
+    report = look(lab, ansible_password="")
+    assert (report.failed_at, "gives no password" in report.detail) == (Stage.AUTHENTICATE, True)
+    assert lab.journal("win1", "login-refused") == []
+
+
+def test_password_that_cannot_be_had_is_told_and_nothing_is_tried(
+    lab: WindowsLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WINDOWS_PASSWORD", raising=False)
+    hosts = hosts_of(lab, ansible_password="{{ lookup('env', 'WINDOWS_PASSWORD') }}")
+    probe = WinRmProbe()
+    for report in [*probe.look(hosts, Needs()), *probe.knock(hosts)]:
+        assert (report.failed_at, "WINDOWS_PASSWORD" in report.detail) == (Stage.AUTHENTICATE, True)
+    assert lab.journal("win1", "login-refused") == []
+
+
+def test_knocking_asks_no_host_that_takes_a_certificate(lab: WindowsLab) -> None:
+    hosts = hosts_of(lab, authentication="certificate", ansible_password=WRONG)
+    assert WinRmProbe().knock(hosts)[0].is_fit
+    assert lab.journal("win1") == []
+    assert WinRmProbe().look(hosts, Needs())[0].is_fit
+
+
 def test_slow_host_is_waited_for_as_long_as_there_is_time(lab: WindowsLab) -> None:
     lab.fault("win1", "slow", seconds=0.1)
     assert look(lab).is_fit

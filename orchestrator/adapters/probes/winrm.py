@@ -43,7 +43,7 @@ class WinRmProbe:
         A host that is shown no password is not asked.
         """
         accounts = Accounts(self._memory, is_knock=True)
-        asked = self._all([host for host in hosts if host.connection.password], None, accounts)
+        asked = self._all([host for host in hosts if _shows_a_password(host.connection)], None, accounts)
         found = {report.host: report for report in asked}
         return [found.get(host.name) or ProbeReport(host=host.name) for host in hosts]
 
@@ -102,7 +102,7 @@ class _Look:
         way = installed(ways, connection.user)
         session = WinRmSession(connection, winrm, way, self.deadline)
         try:
-            with self._trying(connection):
+            with self._trying(connection, way):
                 if way == "kerberos" and connection.password and not winrm.has_ticket:
                     forwardable = winrm.delegates
                     self.tickets.get(connection.user, connection.password, self.deadline, forwardable=forwardable)
@@ -115,9 +115,12 @@ class _Look:
         self.stage = Stage.RUN
         return session
 
-    def _trying(self, connection: Connection) -> AbstractContextManager[None]:
-        if not connection.password:
+    def _trying(self, connection: Connection, way: str) -> AbstractContextManager[None]:
+        if way == "certificate" or (way == "kerberos" and not connection.password):
             return nullcontext()
+        if not connection.password:
+            # An empty one would be tried, and refused, on every host.
+            raise StageFailed(Stage.AUTHENTICATE, f"the inventory gives no password (ansible_password) for {way}")
         return self.accounts.trying(connection.user, connection.password, self.host.name, self.deadline)
 
     def _judged(self, findings: WindowsFindings, needs: Needs, ahead: int) -> ProbeReport:
@@ -133,6 +136,11 @@ class _Look:
             uptime=findings.uptime,
             update_server=findings.updates.server,
         )
+
+
+def _shows_a_password(connection: Connection) -> bool:
+    by_certificate = connection.winrm is not None and connection.winrm.authentication == ("certificate",)
+    return bool(connection.password) and not by_certificate
 
 
 def _read(answer: Answer) -> WindowsFindings:
