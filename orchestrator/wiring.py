@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,7 +186,12 @@ class Site:
         """Return the hosts of the job's change, by the pattern that the flow itself asks for: it is known already."""
         spec = self.ledger.store.change(job.change).spec
         pattern = spec.production if job.environment is Environment.PRODUCTION else spec.staging
-        return self.inventory.resolve(pattern, job.environment, job.content)
+        return self._frozen_hosts(pattern, job.environment, job.content)
+
+    @cached_property
+    def _frozen_hosts(self) -> Callable[[str, Environment, str], Sequence[Host]]:
+        # A dynamic inventory costs a start of Ansible each time; how hosts are reached is frozen with the content.
+        return lru_cache(maxsize=8)(self.inventory.resolve)
 
     @cached_property
     def probe(self) -> MixedProbe:

@@ -63,13 +63,14 @@ class Accounts:
         """
         key = self._memory.key(user, password)
         account = self._account(key)
-        if why := self._wait(account, host, deadline):
+        if why := self._memory.told_of(key, host) or self._wait(account, key, host, deadline):
             raise StageFailed(stage, f"not tried: {why}")
         try:
             yield
         except Refused:
-            self._memory.remember(key, host)
-            _end(account, host, closed=f"{host} was refused for the same account")
+            # Where another host took the same password, it is this one host that is odd.
+            self._memory.remember(key, host, for_all=not account.is_taken)
+            _end(account, host, closed="" if account.is_taken else f"{host} was refused for the same account")
             raise
         except BaseException:
             _end(account, host)
@@ -78,17 +79,19 @@ class Accounts:
 
     def _account(self, key: bytes) -> _Account:
         with self._lock:
-            if key not in self._known:
-                self._known[key] = _Account(closed=self._memory.told(key))
-            return self._known[key]
+            return self._known.setdefault(key, _Account())
 
-    def _wait(self, account: _Account, host: str, deadline: Deadline) -> str:
+    def _wait(self, account: _Account, key: bytes, host: str, deadline: Deadline) -> str:
         """Wait for this host's turn; return why it never comes. Raises AlreadyIn where that is all to be known."""
         with account.changed:
             while not account.is_taken and not account.closed:
                 if account.leader and time.monotonic() >= account.leads_until:
                     _leave_open(account)
                 elif not account.leader:
+                    # Asked only now: another look, beside this one, may have been refused meanwhile.
+                    if why := self._memory.told(key):
+                        account.closed = why
+                        continue
                     account.leader = host
                     account.leads_until = time.monotonic() + deadline.seconds * _SHARE
                     return ""
@@ -108,20 +111,32 @@ class Memory:
         self._clock = clock
         self._salt = secrets.token_bytes(32)
         self._refused: dict[bytes, tuple[float, str]] = {}
+        self._odd: dict[tuple[bytes, str], float] = {}
 
     def key(self, user: str, password: Secret) -> bytes:
         """Return what stands for an account with this password; another password is another try."""
         return hmac.digest(self._salt, f"{user.lower()}\0{password.reveal()}".encode(), "sha256")
 
-    def remember(self, key: bytes, host: str) -> None:
-        """Note that a host refused."""
-        self._refused[key] = (self._clock(), host)
+    def remember(self, key: bytes, host: str, *, for_all: bool) -> None:
+        """Note that a host refused, and whether that speaks against the password on every host."""
+        if for_all:
+            self._refused[key] = (self._clock(), host)
+        else:
+            self._odd[key, host] = self._clock()
 
     def told(self, key: bytes) -> str:
-        """Return why a password is not to be tried, "" where it may be."""
+        """Return why a password is not to be tried on any host, "" where it may be."""
         at, host = self._refused.get(key, (0.0, ""))
+        return self._lately(at, host) if host else ""
+
+    def told_of(self, key: bytes, host: str) -> str:
+        """Return why a password is not to be tried on this host, "" where it may be."""
+        at = self._odd.get((key, host))
+        return self._lately(at, host) if at is not None else ""
+
+    def _lately(self, at: float, host: str) -> str:
         ago = self._clock() - at
-        if not host or ago >= MEMORY:
+        if ago >= MEMORY:
             return ""
         return (
             f"{host} was refused for the same account {ago:.0f} s ago, and a password that was refused is not shown "

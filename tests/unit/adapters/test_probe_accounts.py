@@ -121,6 +121,25 @@ def test_refusal_is_remembered_for_later_looks_and_forgotten_in_time() -> None:
     assert Hosts(Accounts(memory)).log_in("win1", accept) == "in"
 
 
+def test_one_odd_host_speaks_for_itself_alone_where_others_took_the_password() -> None:
+    memory = Memory()
+    first = Hosts(Accounts(memory))
+    assert first.log_in("win1", accept) == "in"
+    assert first.log_in("win7", refuse) == "patch was not let in"
+    assert first.log_in("win2", accept) == "in"
+    later = Hosts(Accounts(memory))
+    assert later.log_in("win7", accept).startswith("not tried: win7 was refused")
+    assert [later.log_in(name, accept) for name in ("win1", "win2")] == ["in", "in"]
+
+
+def test_looks_side_by_side_heed_each_others_refusals() -> None:
+    memory = Memory()
+    one, other = Hosts(Accounts(memory)), Hosts(Accounts(memory))
+    assert other.log_in("win1", break_off) == "the connection broke"
+    assert one.log_in("win2", refuse) == "patch was not let in"
+    assert other.log_in("win3", accept).startswith("not tried: win2 was refused")
+
+
 def test_knocking_logs_in_to_one_host() -> None:
     hosts = Hosts(Accounts(Memory(), is_knock=True))
     assert sorted(hosts.all(accept)) == ["already in"] * 19 + ["in"]
