@@ -288,3 +288,10 @@ def test_password_file_without_its_whole_path_is_a_mistake() -> None:
 def test_password_that_only_a_play_could_work_out_is_a_mistake(template: str) -> None:
     with pytest.raises(InvalidInput, match="ansible_password: it is a template"):
         read(ansible_password=template)
+
+
+@pytest.mark.parametrize("connection", ["winrm", "psrp"])
+def test_vaulted_password_of_a_windows_host_is_opened_and_never_shown(connection: str) -> None:
+    host = read(ansible_connection=connection, ansible_winrm_password={"__ansible_vault": VAULTED})
+    assert host.connection.password.reveal() == "s3cret"
+    assert "s3cret" not in repr(host)
