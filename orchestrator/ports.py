@@ -165,6 +165,12 @@ class Probe(Protocol):
     def look(self, hosts: Sequence[Host], needs: Needs) -> Sequence[ProbeReport]:
         """Look at all hosts at once; a host that does not answer is a report, never an exception."""
 
+    def knock(self, hosts: Sequence[Host]) -> Sequence[ProbeReport]:
+        """Log in to one host of each account that has a password: what it refuses no other host is to be shown.
+
+        ``AUTHENTICATE`` in a report tells that the password must not be shown to that host.
+        """
+
 
 class RollbackKit(Protocol):
     """The folder with which hosts are put back when the orchestrator is gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import sys
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ from orchestrator.adapters.identity.signers import SiteSigners
 from orchestrator.adapters.intake.yaml_intake import YamlIntake
 from orchestrator.adapters.probes.host_keys import OfferedKeys, fetch_host_keys
 from orchestrator.adapters.probes.known_hosts import KnownHosts
+from orchestrator.adapters.probes.probes import MixedProbe
 from orchestrator.adapters.probes.ssh import SshProbe
 from orchestrator.adapters.rollback.command import CommandProvider
 from orchestrator.adapters.rollback.command_config import CommandConfig
@@ -48,7 +50,8 @@ from orchestrator.adapters.store import SqlStore, SqlWorkers, codec, open_databa
 from orchestrator.adapters.store.backup import DatabaseBackups
 from orchestrator.domain.change import CARRIED
 from orchestrator.domain.evidence import Verdict
-from orchestrator.domain.inventory import Host, Secret
+from orchestrator.domain.inventory import Environment, Host, KeptSecret, Secret
+from orchestrator.domain.job import Job
 from orchestrator.domain.metrics import Measure
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.engine.carrier import Carriers
@@ -58,12 +61,23 @@ from orchestrator.errors import Unavailable
 from orchestrator.flow.acting import Caller, Desk
 from orchestrator.flow.backing_up import Traces
 from orchestrator.flow.crew import Crew
+from orchestrator.flow.knocking import KnockingRunner
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.measuring import observe
 from orchestrator.logs import FORM
-from orchestrator.ports import RollbackProvider, WorkerSeen
+from orchestrator.ports import Probe, RollbackProvider, WorkerSeen
+from orchestrator.settings import (
+    DESCRIPTOR,
+    Reference,
+    ReferenceKind,
+    Settings,
+    answer,
+    hand_over,
+    load_settings,
+    resolve,
+    take_over,
+)
 from orchestrator.settings import CommandProvider as CommandSettings
-from orchestrator.settings import Settings, load_settings, resolve
 
 if TYPE_CHECKING:
     from orchestrator.adapters.metrics.prometheus import Exposition
@@ -144,12 +158,13 @@ class Site:
             frozen=self.content.root,
             site_key=self._site_key,
             vault_password=self._vault_password,
+            variables=self._variable,
             programs=programs_of(self.settings.installations, installation),
         )
 
     @cached_property
-    def runner(self) -> PartedRunner:
-        """Ansible, supervised, and cut into runs as installations and limits ask."""
+    def runner(self) -> KnockingRunner:
+        """Ansible, supervised, cut into runs as installations and limits ask, and careful with passwords."""
         jobs, limits = self.settings.state / "jobs", self.settings.limits
         supervised = SupervisedRunner(
             jobs=jobs,
@@ -158,12 +173,31 @@ class Site:
             controller=Controller(
                 environment=self._pinned_hosts | {FORM: self.settings.log.form.value},
                 installations=self.settings.installations,
+                variables=self._variable,
                 slots=Slots(folder=self.settings.state / "slots", limits=limits),
             ),
             vault_password=self._vault_password,
-            secrets=[resolve(reference) for reference in self.settings.secrets.values()],
+            secrets=[_kept(reference) for reference in self.settings.secrets.values()],
         )
-        return PartedRunner(supervised, jobs=jobs, throttle=limits.throttle)
+        parted = PartedRunner(supervised, jobs=jobs, throttle=limits.throttle)
+        return KnockingRunner(runner=parted, probe=self.probe, hosts=self._hosts_of)
+
+    def _hosts_of(self, job: Job) -> Sequence[Host]:
+        """Return the hosts of the job's change, by the pattern that the flow itself asks for: it is known already."""
+        spec = self.ledger.store.change(job.change).spec
+        pattern = spec.production if job.environment is Environment.PRODUCTION else spec.staging
+        return self._frozen_hosts(pattern, job.environment, job.content)
+
+    @cached_property
+    def _frozen_hosts(self) -> Callable[[str, Environment, str], Sequence[Host]]:
+        # A dynamic inventory costs a start of Ansible each time; how hosts are reached is frozen with the content.
+        return lru_cache(maxsize=8)(self.inventory.resolve)
+
+    @cached_property
+    def probe(self) -> MixedProbe:
+        """The direct look at hosts. One for the process: it remembers which passwords were refused."""
+        pins = self.settings.state / "known_hosts"
+        return MixedProbe(others=SshProbe(known_hosts=pins), windows=_windows_probe)
 
     @cached_property
     def carriers(self) -> Carriers:
@@ -171,7 +205,31 @@ class Site:
         site = str(self.settings.site)
         command = (sys.executable, "-m", "orchestrator", "--site", site, "worker", "--until-idle", str(IDLE))
         folder = self.settings.state / "carriers"
-        return Carriers(folder, command, lambda: self.ledger, self._workers_seen, is_single=self._is_single)
+        return Carriers(
+            folder, command, lambda: self.ledger, self._workers_seen, is_single=self._is_single, typed=self._typed
+        )
+
+    def ask_before_carrying(self) -> None:
+        """Ask the person at the terminal for what a worker will need. Raises Unavailable where nobody can be asked."""
+        self.carriers.prepare(self._ask)
+
+    def take_answers(self) -> None:
+        """Take what was typed for this worker, and ask for what was not. Raises Unavailable where nobody can be."""
+        take_over(os.environ)
+        self._ask()
+
+    def _ask(self) -> None:
+        for question in self.settings.questions():
+            answer(question)
+
+    def _typed(self) -> tuple[str, int] | None:
+        descriptor = hand_over(self.settings.questions())
+        return None if descriptor is None else (DESCRIPTOR, descriptor)
+
+    def _variable(self, name: str) -> Secret:
+        """Return what the inventory looks up as an environment variable: a secret of that name, or the variable."""
+        reference = self.settings.secrets.get(name) or Reference(kind=ReferenceKind.ENV, target=(name,))
+        return resolve(reference)
 
     def _workers_seen(self) -> Sequence[WorkerSeen]:
         return self.workers.seen()
@@ -266,7 +324,7 @@ class Site:
             content=self.content,
             packages=PackageStore(state=self.settings.state),
             runner=self.runner,
-            probe=SshProbe(known_hosts=self.settings.state / "known_hosts"),
+            probe=self.probe,
             kit=FolderKit(
                 state=self.settings.state,
                 frozen=self.content.root,
@@ -350,6 +408,17 @@ def verify_file(
     """Verify a bundle against pinned keys; needs no site."""
     pins = read_pins(keys, history=history, checkpoints=checkpoints, signers=signers)
     return verify_bundle(bundle, pins=pins, is_valid=SiteSigners(Path("people.yml")).is_valid)
+
+
+def _kept(reference: Reference) -> Secret:
+    return KeptSecret(lambda: resolve(reference).reveal())
+
+
+def _windows_probe() -> Probe:
+    # What speaks WinRM takes a while to load.
+    from orchestrator.adapters.probes.winrm import WinRmProbe
+
+    return WinRmProbe()
 
 
 def _command_config(configured: CommandSettings) -> CommandConfig:

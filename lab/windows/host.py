@@ -9,7 +9,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 
 from lab.errors import LabError
-from lab.windows import files_sent, scripts
+from lab.windows import files_sent, look, scripts  # noqa: F401  (look registers its script)
 from lab.windows.faults import Faults
 from lab.windows.journal import Journal
 from lab.windows.machine import Machine
@@ -22,6 +22,8 @@ from lab.windows.updates import Update, Updates
 
 # ansible-core 2.21 puts the encoded script in quotes.
 _ENCODED = re.compile(r"(?i)^\s*powershell(?:\.exe)?\b.*?\s-enc(?:odedcommand)?\s+'?([A-Za-z0-9+/=]+)'?\s*$", re.DOTALL)
+#: The product's own bootstrap: it runs what standard input says.
+_FROM_INPUT = "& ([ScriptBlock]::Create(($input | Out-String)))"
 _INLINE = re.compile(r"(?i)^\s*powershell(?:\.exe)?\s+.*?-command\s+(.*)$", re.DOTALL)
 
 
@@ -73,6 +75,8 @@ class WindowsHost:
         """Run PowerShell: Ansible's bootstrap with what its standard input names, or a script that is known."""
         if _ENCODED.match(script):
             return self.run_command(script, process)
+        if script.strip() == _FROM_INPUT:
+            return self._run_text(process.read_stdin(), process, "powershell")
         if not is_bootstrap(script):
             return self._run_text(script, process, "powershell")
         try:

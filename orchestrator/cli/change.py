@@ -115,6 +115,7 @@ def stage(
         if not needs_yes(yes, f"Stage {change.id}"):
             return
         site.carriers.require_free(change_id)
+        site.ask_before_carrying()
         staging.begin(change_id, actor, site.crew)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
@@ -205,6 +206,7 @@ def start(
     if not needs_yes(yes, f"Start {change.id} on {len(fixed.hosts)} hosts"):
         return
     site.carriers.require_free(change_id)
+    site.ask_before_carrying()
     execution.start(change_id, actor, site.crew)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 
@@ -233,6 +235,7 @@ def resume(
         approving.require_genuine(change, ledger=site.ledger, desk=site.desk)
     if not needs_yes(yes, f"Go on with {change.id}"):
         return
+    site.ask_before_carrying()
     if change.state in CARRIED:
         sticking.take_up(change_id, actor, site.ledger)
     else:
@@ -286,6 +289,7 @@ def rollback(
     )
     if not needs_yes(yes, f"Roll back {change_id}"):
         return
+    site.ask_before_carrying()
     operating.roll_back_now(change_id, reason_or_ask(reason), actor, site.ledger)
     _carry_and_watch(site, change_id, detach=detach, as_json=as_json)
 

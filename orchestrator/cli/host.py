@@ -46,7 +46,7 @@ def list_(context: typer.Context, pattern: Pattern = "all", where: Where = None,
 
 @app.command("scan")
 def scan(context: typer.Context, pattern: Pattern = "all", where: Where = None, as_json: AsJson = False) -> None:
-    """Look at hosts directly: reachable, key pinned, privilege, disk, package manager, clock, rival updaters."""
+    """Look at hosts directly: reachable, key or certificate, login, privilege, disk, package manager, clock, rivals."""
     site = site_of(context)
     hosts = [host for _, host in _hosts(site, pattern, where)]
     reports = site.crew.probe.look(hosts, site.crew.needs)

@@ -54,6 +54,13 @@ def serve(context: typer.Context, lease: Lease = _LEASE) -> None:
 
 
 def _work(site: Site, manner: Manner, tick: Callable[[], None]) -> None:
+    try:
+        # What nobody has typed for this worker is asked for now, or never.
+        site.take_answers()
+    except OrchestratorError as error:
+        logs.begin(site.settings.log)
+        _LOG.error("the worker does not begin: %s", error)
+        raise typer.Exit(error.exit_code) from error
     logs.begin(site.settings.log, mask=site.mask())
     try:
         _work_until_the_end(site, manner, tick)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -35,11 +35,60 @@ class Secret:
         return bool(self._text)
 
 
+class KeptSecret(Secret):
+    """A secret that is looked up where it is kept each time that it is needed. Revealing it may raise Unavailable."""
+
+    __slots__ = ("_find",)
+
+    def __init__(self, find: Callable[[], str]) -> None:
+        super().__init__("")
+        self._find = find
+
+    def reveal(self) -> str:
+        """Look the text up."""
+        return self._find()
+
+    def __bool__(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WinRm:
+    """How Ansible speaks WinRM with a host, over ``winrm`` or ``psrp``.
+
+    ``authentication`` is tried in this order (negotiate, ntlm, kerberos, credssp, certificate, basic); ``trust`` (""
+    = the usual authorities), ``certificate`` and ``certificate_key`` are paths on the controller; ``encryption`` is
+    of messages (auto, always, never). Of Kerberos: ``principal_host`` is the host's name there ("" = its address),
+    ``has_ticket`` tells that somebody else gets the ticket. ``is_bound``: logins are bound to their TLS channel.
+    """
+
+    scheme: str = "https"
+    path: str = "/wsman"
+    authentication: tuple[str, ...] = ("negotiate",)
+    is_validated: bool = True
+    trust: str = ""
+    certificate: str = ""
+    certificate_key: str = ""
+    encryption: str = "auto"
+    proxy: str = ""
+    principal_host: str = ""
+    service: str = "HTTP"
+    delegates: bool = False
+    is_bound: bool = True
+    has_ticket: bool = False
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Tell whether it goes over TLS."""
+        return self.scheme == "https"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """How Ansible reaches a host over SSH: what a direct probe needs to go the same way.
+    """How Ansible reaches a host: what a direct probe needs to go the same way.
 
-    ``known_hosts`` and ``key_file`` are paths on the controller, "" for the defaults.
+    ``known_hosts`` and ``key_file`` are paths on the controller, "" for the defaults; ``winrm`` is there where
+    ``kind`` is ``winrm`` or ``psrp``.
     """
 
     kind: str = "ssh"
@@ -52,6 +101,7 @@ class Connection:
     become: bool = False
     become_method: str = "sudo"
     become_password: Secret = field(default_factory=lambda: Secret(""))
+    winrm: WinRm | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,9 @@ from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.sticking import is_stuck
 from orchestrator.ports import WorkerSeen
 
+#: Gives the variable and the descriptor it names; None where nothing was typed.
+Typed = Callable[[], tuple[str, int] | None]
+
 #: Seconds in which somebody who has nothing left to do on a change is gone.
 LEAVING = 5.0
 
@@ -33,8 +36,13 @@ class Carriers:
         seen: Callable[[], Sequence[WorkerSeen]],
         *,
         is_single: bool,
+        typed: Typed = lambda: None,
     ) -> None:
-        """``seen`` gives the workers that are entered; in a database that has one only, the lock tells who works."""
+        """``seen`` gives the workers that are entered; in a database that has one only, the lock tells who works.
+
+        ``typed`` gives the descriptor from which a worker reads secrets that were typed for it, with its variable.
+        """
+        self._typed = typed
         self._folder, self._command, self._ledger = folder, tuple(command), ledger
         self._seen, self._is_single = seen, is_single
 
@@ -53,16 +61,28 @@ class Carriers:
         if self.have_worker():
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd=Path.cwd(),
-                env=os.environ.copy(),
-            )
+        typed = self._typed()
+        handed = {} if typed is None else {typed[0]: str(typed[1])}
+        try:
+            with self.log.open("ab") as log:
+                subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    cwd=Path.cwd(),
+                    env=os.environ | handed,
+                    pass_fds=() if typed is None else (typed[1],),
+                )
+        finally:
+            if typed is not None:
+                os.close(typed[1])
+
+    def prepare(self, ask: Callable[[], None]) -> None:
+        """Ask for what a worker will need before anything is begun, where one has to be started."""
+        if not self.have_worker():
+            ask()
 
     def have_worker(self) -> bool:
         """Tell whether a worker lives that carries changes."""

@@ -10,7 +10,6 @@ from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.job import HostOutcome, HostResult
 from orchestrator.domain.journal import Settled, Settlement, Step, StepRecord, settle
 from orchestrator.domain.plan import HostPlan
-from orchestrator.domain.probe import Stage
 from orchestrator.flow import phases, reports
 from orchestrator.flow.crew import Batch, Crew
 
@@ -57,8 +56,7 @@ def reconcile(batch: Batch, step: Step, crew: Crew, *, suffix: str) -> dict[str,
 
 def _answering(batch: Batch, crew: Crew) -> list[str]:
     looked = crew.probe.look([batch.hosts[name] for name in batch.names], crew.needs)
-    reached = (None, Stage.DISK, Stage.PACKAGE_MANAGER, Stage.CLOCK)
-    return [report.host for report in looked if report.failed_at in reached]
+    return [report.host for report in looked if report.is_answering]
 
 
 def _settled(batch: Batch, host: str, step: Step, result: HostResult, crew: Crew) -> Reconciled:

@@ -12,7 +12,7 @@ from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import NotFound
 from orchestrator.logs import LogSettings
-from orchestrator.settings.references import Reference, resolve
+from orchestrator.settings.references import Reference, ReferenceKind, resolve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,12 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     log: LogSettings = field(default_factory=LogSettings)
+
+    def questions(self) -> tuple[str, ...]:
+        """Return what a person is asked for, each once: secrets that are kept nowhere."""
+        references = [self.vault_password, self.database.password, *self.secrets.values()]
+        asked = [one.target[0] for one in references if one is not None and one.kind is ReferenceKind.PROMPT]
+        return tuple(dict.fromkeys(asked))
 
     def secret(self, name: str) -> Secret:
         """Return the secret that ``[secrets]`` calls so. Raises NotFound, or Unavailable where it cannot be had."""

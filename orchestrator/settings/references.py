@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.domain.inventory import Secret
 from orchestrator.errors import Unavailable
+from orchestrator.settings.prompting import answer
 
 #: Seconds that a command may take to tell a secret.
 PATIENCE = 30
@@ -24,11 +25,12 @@ class ReferenceKind(StrEnum):
     ENV = "env"
     FILE = "file"
     COMMAND = "command"
+    PROMPT = "prompt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Where a secret is found: the name of a variable, a path, or a command's words."""
+    """Where a secret is found: the name of a variable, a path, a command's words, or what a person is asked."""
 
     kind: ReferenceKind
     target: tuple[str, ...]
@@ -43,6 +45,8 @@ def resolve(reference: Reference) -> Secret:
         return _from_environment(reference.target[0])
     if reference.kind is ReferenceKind.FILE:
         return _from_file(Path(reference.target[0]))
+    if reference.kind is ReferenceKind.PROMPT:
+        return answer(reference.target[0])
     return _from_command(reference.target)
 
 

@@ -184,7 +184,8 @@ class Table:
             return None
         reference = _reference(found, self._reading.file.parent)
         if reference is None:
-            self.wrong(key, 'has to be {env = "NAME"}, {file = "PATH"} or {command = ["PROGRAM", "ARGUMENT"]}')
+            ways = '{env = "NAME"}, {file = "PATH"}, {command = ["PROGRAM", "ARGUMENT"]} or {prompt = "QUESTION"}'
+            self.wrong(key, f"has to be {ways}")
         elif reference.kind is ReferenceKind.ENV:
             self._reading.variables.add(reference.target[0])
         return reference
@@ -209,6 +210,8 @@ def _reference(found: object, site: Path) -> Reference | None:
         return Reference(kind=ReferenceKind.ENV, target=(target,))
     if kind == "file" and isinstance(target, str) and target.strip() and target.isprintable():
         return Reference(kind=ReferenceKind.FILE, target=(str(site / _expanded(target)),))
+    if kind == "prompt" and isinstance(target, str) and target.strip() and target.isprintable():
+        return Reference(kind=ReferenceKind.PROMPT, target=(target,))
     return None
 
 

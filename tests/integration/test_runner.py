@@ -449,3 +449,45 @@ def _vaulted(password: str, text: str, *options: str) -> str:
     command = [str(PROGRAMS / "ansible-vault"), "encrypt_string", "--vault-password-file", "/dev/stdin", *options, text]
     done = subprocess.run(command, input=password, capture_output=True, text=True, check=True)
     return done.stdout if options else textwrap.dedent(done.stdout.partition("\n")[2])
+
+
+@pytest.mark.parametrize("written", ["yaml", "ini", "vaulted"])
+def test_passwords_that_the_inventory_looks_up_reach_ansible_and_no_record(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("WINDOWS_PASSWORD", "hunter2-from-the-variable")
+    monkeypatch.setenv("UNTOLD", "nobody-said-so")
+    file = tmp_path / "password"
+    file.write_text("hunter2-from-the-file\n")
+    kept = {
+        "ansible_password": "{{ lookup('ansible.builtin.env', 'WINDOWS_PASSWORD') }}",
+        "other_password": f"{{{{ lookup('ansible.builtin.file', '{file}') }}}}",
+    }
+    group = site.content / "inventories/staging/group_vars/all.yml"
+    if written == "ini":
+        lines = "\n".join(f'{name}="{value}"' for name, value in kept.items())
+        site.inventory("web1", "[all:vars]", lines)
+    else:
+        group.write_text(json.dumps(kept))
+    if written == "vaulted":
+        secret = tmp_path / "vault"
+        secret.write_text("pw")
+        argv = [str(PROGRAMS / "ansible-vault"), "encrypt", "--vault-password-file", str(secret), str(group)]
+        subprocess.run(argv, check=True, capture_output=True)
+    site.playbook("""
+        - ansible.builtin.debug:
+            msg: "{{ ansible_password }} and {{ other_password }} and {{ lookup('env', 'UNTOLD') }}."
+        - ansible.builtin.assert:
+            that:
+              - ansible_password == 'hunter2' + '-from-the-variable'
+              - other_password == 'hunter2' + '-from-the-file'
+    """)
+    result = site.runner(vault_password="pw").run(site.job("web1"))
+    assert result.by_host["web1"].outcome is HostOutcome.OK
+    told = b"".join(
+        gzip.decompress(found.read_bytes()) if found.suffix == ".gz" else found.read_bytes()
+        for found in site.jobs.rglob("*")
+        if found.is_file()
+    )
+    assert b"*** and *** and ." in told
+    assert b"hunter2-from" not in told

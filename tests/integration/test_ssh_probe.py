@@ -368,3 +368,27 @@ def test_nothing_of_a_failure_is_printed(
         look(Host(name="web1", connection=Connection(address="127.0.0.1", port=port)), trusted, timeout=2)
     look(server.host(password=Secret("hunter2"), key_file="/nowhere", user=getpass.getuser()), trusted)
     assert capfd.readouterr() == ("", "")
+
+
+def test_wrong_password_is_shown_to_one_of_many_hosts(tmp_path: Path, pins: KnownHosts) -> None:
+    with sshd(tmp_path, "PasswordAuthentication yes", "PubkeyAuthentication no", "LogLevel VERBOSE") as asking:
+        pin(asking, pins)
+        hosts = [
+            Host(
+                name=f"web{number}", family="none", connection=asking.connection(key_file="", password=Secret("wrong"))
+            )
+            for number in range(8)
+        ]
+        probe = SshProbe(known_hosts=pins.path)
+        found = [*probe.look(hosts, MODEST), *probe.knock(hosts)]
+        failed = (tmp_path / "log").read_text().count("Failed password for root")
+    assert {report.failed_at for report in found} == {Stage.AUTHENTICATE}
+    (refused,) = (report for report in found if report.is_refused)
+    assert all(refused.host in report.detail for report in found if not report.is_refused)
+    assert failed == 1
+
+
+def test_knocking_asks_no_host_that_needs_no_password(pins: KnownHosts) -> None:
+    lost = Host(name="web1", connection=Connection(address="127.0.0.1", port=free_port()))
+    (report,) = SshProbe(known_hosts=pins.path).knock([lost])
+    assert report.is_fit

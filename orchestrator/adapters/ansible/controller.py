@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.adapters.ansible.installations import programs_of
+from orchestrator.adapters.ansible.lookups import Variables, from_environment
 from orchestrator.adapters.ansible.slots import Place, Slots
 from orchestrator.domain.job import Job
 from orchestrator.errors import InvalidInput
@@ -15,12 +16,14 @@ from orchestrator.errors import InvalidInput
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controller:
     """``environment`` is added to the few variables that a run inherits; ``installations`` are virtual environments by
-    name; without ``slots`` any number of runs may begin.
+    name; without ``slots`` any number of runs may begin. ``variables`` gives what the inventory looks up in the
+    environment, of which a run inherits almost nothing.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     installations: Mapping[str, Path] = field(default_factory=dict)
     slots: Slots | None = None
+    variables: Variables = field(default=from_environment, repr=False)
 
     def programs(self, job: Job) -> Path:
         """Return the folder with the commands for a job. Raises InvalidInput where it needs several installations."""

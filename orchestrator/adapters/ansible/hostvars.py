@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from orchestrator.adapters.ansible import hostvars_winrm
+from orchestrator.adapters.ansible.lookups import Lookup, from_environment, kept, lookup_in
 from orchestrator.adapters.ansible.vaulted import is_vaulted
 from orchestrator.domain.canonical import Plain, canonical
 from orchestrator.domain.inventory import Connection, Host, Secret
@@ -40,7 +42,6 @@ _OWN = (
 _CONTROLLERS = "default"
 #: Made by Ansible or by us, not said by the inventory.
 _GENERATED = frozenset({"inventory_file", "inventory_dir", "playbook_dir", "groups", "group_names", "patch_job"})
-_PORTS = {"winrm": 5986, "psrp": 5986}
 _SSH = {"smart", "ssh", "paramiko", "paramiko_ssh", "libssh"}
 _REFERENCE = re.compile(r"{{\s*([A-Za-z_]\w*)\s*}}")
 _DEPTH = 10
@@ -48,13 +49,16 @@ _DEPTH = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Reads hosts of one inventory. ``defaults`` come from ansible.cfg, ``opened`` opens a vaulted text."""
+    """Reads hosts of one inventory. ``defaults`` come from ansible.cfg, ``opened`` opens a vaulted text,
+    and ``kept`` gives a password that is kept elsewhere.
+    """
 
     inventory: Path
     site: Path
     site_key: bytes
     defaults: Mapping[str, str]
     opened: Callable[[str], Secret]
+    kept: Callable[[Lookup], Secret] = lambda lookup: kept(lookup, from_environment)
 
     def read(self, name: str, groups: tuple[str, ...], variables: Mapping[str, Value]) -> Host:
         """Return the host. Raises InvalidInput naming every variable of it that cannot be used."""
@@ -99,25 +103,62 @@ class _One:
 
     def connection(self) -> Connection:
         kind = self._kind()
+        if kind in hostvars_winrm.KINDS:
+            return self._windows_connection(kind)
         return Connection(
             kind=kind,
             address=self.first("address") or self.name,
-            port=self._port(kind),
+            port=self._port(self.first("port")) or 22,
             user=self.first("user"),
             key_file=self._path(self.first("key file")),
             known_hosts=self._known_hosts(),
-            password=Secret(self.first("password")),
+            password=self.secret(_NAMES["password"]),
             become=self.first("become").lower() in {"1", "true", "yes", "on", "y", "t"},
             become_method=self.first("become method").rpartition(".")[2] or "sudo",
-            become_password=Secret(self.first("become password")),
+            become_password=self.secret(_NAMES["become password"]),
+        )
+
+    def _windows_connection(self, kind: str) -> Connection:
+        names = hostvars_winrm.variables(kind)
+        user = self.first_of(names["user"])
+        said = hostvars_winrm.Said(
+            text=self.first_of,
+            names=self.names,
+            path=lambda variable: self._path(self.text(variable)),
+            wrong=self.problems.append,
+        )
+        # The default port in ansible.cfg is SSH's alone.
+        port = next((self.text(name) for name in names["port"] if self.variables.get(name) is not None), "")
+        winrm, at = hostvars_winrm.winrm(kind, user, self._port(port), said)
+        return Connection(
+            kind=kind,
+            address=self.first_of(names["address"]) or self.name,
+            port=at,
+            user=user,
+            password=self.secret(names["password"]),
+            winrm=winrm,
         )
 
     def first(self, what: str) -> str:
         """Return the first of the variables that mean the same, else what ansible.cfg says, else ""."""
-        for variable in _NAMES[what]:
+        return self.first_of(_NAMES[what])
+
+    def first_of(self, names: tuple[str, ...]) -> str:
+        """Return the first of some variables, else what ansible.cfg says, else ""."""
+        for variable in names:
             if self.variables.get(variable) is not None:
                 return self.text(variable)
-        return next((self.reader.defaults[name] for name in _NAMES[what] if name in self.reader.defaults), "")
+        return next((self.reader.defaults[name] for name in names if name in self.reader.defaults), "")
+
+    def secret(self, names: tuple[str, ...]) -> Secret:
+        """Return the first of some variables as a secret, which may be kept elsewhere."""
+        variable = next((name for name in names if self.variables.get(name) is not None), "")
+        try:
+            lookup = self._lookup(self.variables.get(variable), 0)
+        except InvalidInput as error:
+            self.problems.append(f"{variable}: {error}")
+            return Secret("")
+        return Secret(self.first_of(names)) if lookup is None else self.reader.kept(lookup)
 
     def text(self, variable: str, *, may_open: bool = True) -> str:
         try:
@@ -163,6 +204,15 @@ class _One:
             return json.dumps(_settled(value), sort_keys=True, ensure_ascii=False)
         return self._filled(str(value), may_open, depth)
 
+    def _lookup(self, value: Value, depth: int) -> Lookup | None:
+        """Return where a password is kept, also where the variable only refers to one that says so."""
+        if not isinstance(value, str):
+            return None
+        referred = _REFERENCE.fullmatch(value.strip())
+        if referred and depth < _DEPTH:
+            return self._lookup(self.variables.get(referred[1]), depth + 1)
+        return lookup_in(value)
+
     def _filled(self, text: str, may_open: bool, depth: int) -> str:
         """Put in the host's own variables; anything else of Jinja only Ansible can work out."""
         if "{" not in text:
@@ -186,10 +236,9 @@ class _One:
         kind = self.first("connection").rpartition(".")[2] or "ssh"
         return "ssh" if kind in _SSH else kind
 
-    def _port(self, kind: str) -> int:
-        text = self.first("port")
+    def _port(self, text: str) -> int:
         if not text:
-            return _PORTS.get(kind, 22)
+            return 0
         if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
             return int(text)
         self.problems.append(f"ansible_port: {text!r} is no port")

@@ -13,6 +13,7 @@ from typing import cast
 from orchestrator.adapters.ansible.defaults import host_defaults
 from orchestrator.adapters.ansible.hostvars import Reader, Value
 from orchestrator.adapters.ansible.installations import programs_of
+from orchestrator.adapters.ansible.lookups import Variables, from_environment, kept
 from orchestrator.adapters.ansible.programs import Programs
 from orchestrator.adapters.ansible.vaulted import opened
 from orchestrator.domain.inventory import Environment, Host, Secret
@@ -36,13 +37,14 @@ _STRICT = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnsibleInventory:
     """Implements ``ports.Inventory``. ``frozen`` returns the folder of a frozen content by its digest; ``programs`` is
-    where the commands are that read it.
+    where the commands are that read it, and ``variables`` gives what passwords it looks up in the environment.
     """
 
     site: Path
     frozen: Callable[[str], Path]
     site_key: bytes = field(repr=False)
     vault_password: Secret = field(default_factory=lambda: Secret(""))
+    variables: Variables = field(default=from_environment, repr=False)
     programs: Path = field(default_factory=lambda: programs_of({}, ""))
     _known: dict[tuple[str, Path, Stamp], Sequence[Host]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -93,6 +95,7 @@ class AnsibleInventory:
             site_key=self.site_key,
             defaults=host_defaults(folder),
             # Many hosts share one vaulted value, and opening it costs 10,000 rounds of hashing.
+            kept=lambda lookup: kept(lookup, self.variables),
             opened=cache(lambda text: opened(text, self.vault_password)),
         )
         variables = _entry(_entry(listed, "_meta"), "hostvars")

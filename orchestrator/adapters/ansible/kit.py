@@ -20,8 +20,10 @@ from typing import Any
 from orchestrator.adapters.ansible import kit_inventory, kit_text
 from orchestrator.adapters.ansible.defaults import read_config
 from orchestrator.adapters.ansible.installations import programs_of
+from orchestrator.adapters.ansible.lookups import Lookup
 from orchestrator.adapters.ansible.programs import Programs
 from orchestrator.adapters.ansible.site_files import SiteFiles, site_files
+from orchestrator.adapters.ansible.vault import lookups_of
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.inventory import Environment, Host, Secret
 from orchestrator.domain.plan import PatchPlan
@@ -118,6 +120,7 @@ class FolderKit:
             hosts=hosts,
             snapshots=self._snapshots(plan, hosts),
             programs={name: programs_of(self.installations, name) for name in kit_text.installations(plan)},
+            kept=_kept([inventory, *map(_text, variables.values())]),
             is_vaulted=any("$ANSIBLE_VAULT" in text for text in (inventory, *map(_text, variables.values()))),
         )
         found = {"README.txt": kit_text.readme(facts).encode()}
@@ -255,6 +258,11 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except FileNotFoundError:
         return b""
+
+
+def _kept(texts: Sequence[str]) -> tuple[Lookup, ...]:
+    found = {lookup for text in texts for lookup in lookups_of(text)}
+    return tuple(sorted(found, key=lambda lookup: (lookup.kind, lookup.target)))
 
 
 def _text(file: Path) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.adapters.ansible.kit_inventory import TOKEN, group_of
+from orchestrator.adapters.ansible.lookups import Lookup, LookupKind
 from orchestrator.domain.inventory import Host
 from orchestrator.domain.plan import HostPlan, PatchPlan
 from orchestrator.domain.rollback import Statefulness
@@ -20,7 +21,8 @@ Snapshots = Mapping[str, Sequence[str]]
 class Facts:
     """What the texts tell of: the hosts with their plans, the snapshots' commands, and what has to be at hand.
 
-    ``programs`` says where the commands of each Ansible installation are, by its name.
+    ``programs`` says where the commands of each Ansible installation are, by its name; ``kept`` where passwords are
+    that the inventory looks up.
     """
 
     folder: Path
@@ -29,6 +31,7 @@ class Facts:
     snapshots: Mapping[str, Snapshots]
     programs: Mapping[str, Path]
     is_vaulted: bool
+    kept: Sequence[Lookup] = ()
 
 
 def installations(plan: PatchPlan) -> tuple[str, ...]:
@@ -132,6 +135,9 @@ def _needed(facts: Facts) -> str:
         *(_ansible(facts, name) for name in installations(facts.plan)),
         *(f"the SSH key {key} (it is not in this folder)" for key in keys),
     ]
+    for kept in facts.kept:
+        where = "the environment variable" if kept.kind is LookupKind.ENV else "the file"
+        lines.append(f"{where} {kept.target}, in which the inventory looks a password up")
     if facts.is_vaulted:
         lines.append("the vault password: some variables in inventory/ are encrypted, and stay so")
     return "\n".join(["WHAT YOU NEED", *(f"  - {line}" for line in lines)])

@@ -86,6 +86,15 @@ class PartedRunner:
         for part in _ids(job_id, self._written(job_id)):
             self._runner.stop(part)
 
+    def is_begun(self, job_id: str) -> bool:
+        """Tell whether the job, or a part of it, was ever begun."""
+        return any(map(self._is_begun, (job_id, *_ids(job_id, self._written(job_id)))))
+
+    def let_go(self, job: Job) -> None:
+        """Give up the place that was reserved for the job, if there is one."""
+        for job_id in (job.id, *_ids(job.id, self._written(job.id))):
+            self._runner.let_go(job_id)
+
     def _rounds(self, job: Job) -> tuple[Round, ...]:
         """Return how the job is cut: as it was, once any of it has begun."""
         folder = self._folder(job.id)

@@ -17,11 +17,12 @@ from threading import Lock, Thread
 from orchestrator.adapters.ansible.controller import Controller
 from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.adapters.ansible.leftovers import settle
+from orchestrator.adapters.ansible.lookups import Lookup, LookupKind, followed
 from orchestrator.adapters.ansible.order import is_placed, place, search_path
 from orchestrator.adapters.ansible.outcome import read_result
 from orchestrator.adapters.ansible.redaction import Redactor
 from orchestrator.adapters.ansible.slots import Place
-from orchestrator.adapters.ansible.vault import harvest
+from orchestrator.adapters.ansible.vault import harvest, lookups
 from orchestrator.domain.inventory import Secret
 from orchestrator.domain.job import Job, JobResult
 from orchestrator.errors import InvalidInput, Unavailable
@@ -43,7 +44,7 @@ class SupervisedRunner:
     """A ``PlaybookRunner`` for jobs of one Ansible installation each. One object serves many threads.
 
     ``content_root`` gives the frozen content for a digest; ``secrets`` are masked in everything that is written,
-    besides the vault password and vaulted values.
+    besides the vault password, vaulted values, and passwords that the inventory looks up.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class SupervisedRunner:
         self._controller = controller or Controller()
         self._vault_password = vault_password or Secret("")
         self._secrets = tuple(secrets)
+        self._lookups: dict[str, frozenset[Lookup]] = {}
         self._harvests: dict[str, frozenset[str]] = {}
         self._harvesting = Lock()
         self._reserved: dict[str, int] = {}
@@ -101,6 +103,10 @@ class SupervisedRunner:
             return False
         finally:
             folder.waiting.unlink(missing_ok=True)
+
+    def let_go(self, job_id: str) -> None:
+        """Give up the place that was reserved for a job, if there is one."""
+        _give_up(self._reserved.pop(job_id, None))
 
     def result(self, job_id: str) -> JobResult | None:
         """Return what came of a job that was once started, or None; wait for it while it runs.
@@ -167,6 +173,7 @@ class SupervisedRunner:
         """
         secrets = {
             "vault_password": self._vault_password.reveal(),
+            "variables": self._looked_up(content),
             "redact": sorted(self._texts(content)),
             "place": place,
         }
@@ -205,7 +212,33 @@ class SupervisedRunner:
         with self._harvesting:
             if content not in self._harvests:
                 self._harvests[content] = harvest(self._content_root(content), self._vault_password)
-            return self._harvests[content] | {secret.reveal() for secret in self._secrets}
+            harvested = self._harvests[content]
+        return harvested | self._kept_elsewhere(content) | {secret.reveal() for secret in self._secrets}
+
+    def _looked_up(self, content: str) -> dict[str, str]:
+        """Return the environment variables in which the inventory says that passwords are kept, as far as there."""
+        found = {}
+        for lookup in self._lookups_of(content):
+            if lookup.kind is LookupKind.ENV:
+                with suppress(Unavailable):
+                    found[lookup.target] = followed(lookup, self._controller.variables)
+        return found
+
+    def _kept_elsewhere(self, content: str) -> frozenset[str]:
+        """Return the passwords that the inventory keeps elsewhere, as they are now; what is not there nobody shows."""
+        found = set()
+        for lookup in self._lookups_of(content):
+            with suppress(Unavailable):
+                found.add(followed(lookup, self._controller.variables))
+        return frozenset(found)
+
+    def _lookups_of(self, content: str) -> frozenset[Lookup]:
+        if content not in self._lookups:
+            found = lookups(self._content_root(content), self._vault_password)
+            # What every run inherits is no secret, and what the records are full of.
+            usual = {Lookup(LookupKind.ENV, name) for name in _INHERITED}
+            self._lookups[content] = found - usual
+        return self._lookups[content]
 
     def _folder(self, job_id: str) -> JobDir:
         if not _SAFE_ID.fullmatch(job_id):

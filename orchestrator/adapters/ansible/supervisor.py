@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,11 @@ def _carry(job: JobDir, scratch: Path, secrets: dict[str, object]) -> None:
     recorder = Recorder(job, redactor)
     brake = Brake(job, texts(order.get("hosts")))
     signal.signal(signal.SIGTERM, lambda *_: brake.ask())
-    settings = _settings(job, order, scratch, _in_memory(password) if password else "")
+    given = secrets.get("variables")
+    variables = {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
+    if password:
+        variables["ANSIBLE_VAULT_PASSWORD_FILE"] = _in_memory(password)
+    settings = _settings(job, order, scratch, variables)
     write_result(job, recorder, redactor, _run(settings, recorder, brake))
 
 
@@ -123,17 +128,16 @@ def _runner(settings: dict[str, object], recorder: Recorder, brake: Brake) -> Ru
     return Runner(config, event_handler=handle, cancel_callback=brake.is_due)
 
 
-def _settings(job: JobDir, order: dict[str, object], scratch: Path, password_file: str) -> dict[str, object]:
+def _settings(job: JobDir, order: dict[str, object], scratch: Path, more: Mapping[str, str]) -> dict[str, object]:
     root = Path(str(order["content_root"]))
     variables = {
+        **more,
         MARKER: str(job.path),
         "ANSIBLE_CALLBACK_PLUGINS": str(_CALLBACKS),
         "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
         "PATH": f"{order['programs']}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
     }
-    if password_file:
-        variables["ANSIBLE_VAULT_PASSWORD_FILE"] = password_file
     return {
         "private_data_dir": str(job.path),
         "artifact_dir": str(scratch),

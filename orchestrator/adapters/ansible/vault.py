@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from orchestrator.adapters.ansible.lookups import Lookup, lookup_in
 from orchestrator.adapters.ansible.vaulted import is_vaulted, opened
 from orchestrator.domain.inventory import Secret
 from orchestrator.errors import InvalidInput, Mistake
@@ -23,6 +25,7 @@ _VAULTED = b"$ANSIBLE_VAULT;"
 _PLAIN_PASSWORD = re.compile(rb"ansible_[a-z0-9_]*pass(?:word|wd)?\b")
 _PASSWORD_NAME = re.compile(r"ansible_[a-z0-9_]*pass(?:word|wd)?")
 _INI_PASSWORD = re.compile(r"ansible_[a-z0-9_]*pass(?:word|wd)?\s*=\s*(\"[^\"]*\"|'[^']*'|\S+)")
+_INI_VALUE = re.compile(r"=\s*(\"{{[^\n]*}}\"|'{{[^\n]*}}'|{{[^\n]*}})\s*$", re.MULTILINE)
 _SECRET_NAME = re.compile(r"pass|secret|token|credential|key|\bpin\b", re.IGNORECASE)
 _FILE_NAME = re.compile(r"_(file|path|dir)$")
 _STRING, _TAGS_OF_VAULT = "tag:yaml.org,2002:str", ("!vault", "!vault-encrypted")
@@ -45,6 +48,29 @@ def harvest(root: Path, password: Secret) -> frozenset[str]:
             search.mistakes,
         )
     return frozenset(search.found - {""})
+
+
+def lookups(root: Path, password: Secret) -> frozenset[Lookup]:
+    """Return where the inventories under ``root`` say that values are kept elsewhere, also within vaulted files."""
+    found: set[Lookup] = set()
+    for file in _text_files(root / "inventories"):
+        text = file.read_bytes().decode("utf-8", "replace")
+        if is_vaulted(text):
+            # One that does not open with the password is told by harvest, with its place.
+            with suppress(InvalidInput):
+                found.update(lookups_of(opened(text, password).reveal()))
+        elif "lookup" in text:
+            found.update(lookups_of(text))
+    return frozenset(found)
+
+
+def lookups_of(text: str) -> Iterator[Lookup]:
+    """Give where the values of one file are kept elsewhere."""
+    values = [node.value for _, node in _leaves(text)] + [value.strip("\"'") for value in _INI_VALUE.findall(text)]
+    for value in values:
+        with suppress(InvalidInput):
+            if lookup := lookup_in(value):
+                yield lookup
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
 import paramiko
 from paramiko.pkey import PublicBlob
 
+from orchestrator.adapters.probes.accounts import Refused
 from orchestrator.adapters.probes.stages import Deadline, StageFailed
-from orchestrator.domain.inventory import Connection
+from orchestrator.domain.inventory import Connection, Secret
 from orchestrator.domain.probe import Stage
 
 #: OpenSSH allows six attempts by default (MaxAuthTries): some are left for the key files and the password.
@@ -20,22 +21,54 @@ _AGENT_KEYS_TRIED = 3
 _DEFAULT_FILES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
-def log_in(transport: paramiko.Transport, connection: Connection, deadline: Deadline) -> None:
-    """Authenticate. Raises StageFailed, telling what was offered (never a secret)."""
+#: A block for a user within which the password may be shown.
+Trying = Callable[[str], AbstractContextManager[None]]
+
+
+def log_in(transport: paramiko.Transport, connection: Connection, deadline: Deadline, trying: Trying) -> None:
+    """Authenticate: with keys, then with the password within ``trying``.
+
+    Raises StageFailed, telling what was offered (never a secret), and Refused where the password was not taken.
+    """
     user = connection.user or getpass.getuser()
     transport.auth_timeout = deadline.left
     offered = []
     with _agent_keys() as agent_keys:
-        for label, attempt in _attempts(transport, user, connection, agent_keys):
+        for label, key in _keys(connection, agent_keys):
             offered.append(label)
-            if attempt is not None and _is_let_in(transport, attempt):
+            if key is not None and _is_let_in(transport, partial(transport.auth_publickey, user, key)):
                 return
             if not transport.is_active():
                 break
     if deadline.is_over:
         raise StageFailed(Stage.AUTHENTICATE, f"logging in did not end within {deadline}")
+    if connection.password and transport.is_active():
+        with trying(user):
+            _show_password(transport, user, connection.password, deadline, offered)
+        return
     what = ", ".join(offered) or "nothing, since there is no key file, no key in the ssh-agent and no password"
     raise StageFailed(Stage.AUTHENTICATE, f"{user} was not let in; offered was {what}")
+
+
+def _show_password(
+    transport: paramiko.Transport, user: str, password: Secret, deadline: Deadline, offered: Sequence[str]
+) -> None:
+    """Log in with the password. Raises Refused, or StageFailed where the host was not shown it or said nothing."""
+    try:
+        transport.auth_password(user, password.reveal())
+    except paramiko.BadAuthenticationType as error:
+        there = ", ".join(error.allowed_types) or "nothing"
+        told = f"{user} was not let in; the host takes no password, only {there}"
+        raise StageFailed(Stage.AUTHENTICATE, told) from error
+    except paramiko.AuthenticationException as error:
+        what = ", ".join([*offered, "the password"])
+        told = f"{user} was not let in; offered was {what}"
+        kind = StageFailed if deadline.is_over or not transport.is_active() else Refused
+        raise kind(Stage.AUTHENTICATE, told) from error
+    except Exception as error:  # paramiko hands on whatever its thread caught
+        raise StageFailed(Stage.AUTHENTICATE, f"{user}: the host broke off when it was shown the password") from error
+    if not transport.is_authenticated():
+        raise StageFailed(Stage.AUTHENTICATE, f"{user} was let in half way: the host asks for more than a password")
 
 
 @contextmanager
@@ -50,19 +83,6 @@ def _agent_keys() -> Iterator[tuple[paramiko.AgentKey, ...]]:
         yield agent.get_keys()
     finally:
         agent.close()
-
-
-#: What is offered, in words, and the attempt itself (None where the key cannot be used at all).
-_Attempt = tuple[str, Callable[[], object] | None]
-
-
-def _attempts(
-    transport: paramiko.Transport, user: str, connection: Connection, agent_keys: tuple[paramiko.AgentKey, ...]
-) -> Iterator[_Attempt]:
-    for label, key in _keys(connection, agent_keys):
-        yield label, partial(transport.auth_publickey, user, key) if key is not None else None
-    if connection.password:
-        yield "the password", partial(transport.auth_password, user, connection.password.reveal())
 
 
 def _keys(

@@ -6,7 +6,6 @@ Unlike Ansible's ssh it reads no ``~/.ssh/config``: it goes where the inventory'
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 import paramiko
 from paramiko.ssh_exception import IncompatiblePeer
 
+from orchestrator.adapters.probes.connecting import connect
 from orchestrator.adapters.probes.known_hosts import HostKey
 from orchestrator.adapters.probes.shell import Answer
 from orchestrator.adapters.probes.stages import Deadline, StageFailed
@@ -41,7 +41,7 @@ def session(
     ``kinds`` are the kinds of host key asked for first, or ``only`` them. Nothing is checked yet and nobody logged in.
     Raises StageFailed.
     """
-    connected = _connected(connection, deadline)
+    connected = connect(connection.address, connection.port, deadline)
     transport = paramiko.Transport(connected)
     # Some of paramiko's waits know no time-out; all of them end when the transport is closed.
     watchdog = threading.Timer(deadline.left, transport.close)
@@ -104,43 +104,6 @@ class SshShell:
             if channel.status_event.wait(deadline.left) and not deadline.is_over:
                 code = channel.exit_status
         return Answer(code=code, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
-
-
-def _connected(connection: Connection, deadline: Deadline) -> socket.socket:
-    address, port = connection.address, connection.port
-    try:
-        target = _resolved(address, port, deadline)
-        return socket.create_connection(target, timeout=deadline.left)
-    except socket.gaierror as error:
-        raise StageFailed(Stage.CONNECT, f"the name {address} does not resolve: {error.strerror}") from error
-    except TimeoutError as error:
-        raise StageFailed(Stage.CONNECT, f"no answer from {address} port {port} within {deadline}") from error
-    except (OSError, ValueError, OverflowError) as error:
-        refused = isinstance(error, ConnectionRefusedError)
-        reason = "connection refused" if refused else getattr(error, "strerror", None) or str(error)
-        raise StageFailed(Stage.CONNECT, f"{address} port {port}: {reason}") from error
-
-
-def _resolved(address: str, port: int, deadline: Deadline) -> tuple[str, int]:
-    """Return the numeric address. A name server that is silent has no time-out of its own, hence the thread."""
-    found: list[tuple[str, int]] = []
-    failed: list[Exception] = []
-
-    def resolve() -> None:
-        try:
-            entry = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-            found.append((str(entry[4][0]), port))
-        except Exception as error:  # a name that no resolver would take raises UnicodeError or OverflowError
-            failed.append(error)
-
-    thread = threading.Thread(target=resolve, daemon=True)
-    thread.start()
-    thread.join(deadline.left)
-    if failed:
-        raise failed[0]
-    if not found:
-        raise TimeoutError
-    return found[0]
 
 
 def _algorithms(transport: paramiko.Transport, kinds: Sequence[str], *, only: bool) -> Sequence[str]:

@@ -6,10 +6,12 @@ import os
 import shlex
 import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.adapters.probes.accounts import Refused
 from orchestrator.adapters.probes.stages import Deadline, StageFailed
 from orchestrator.domain.inventory import Connection
 from orchestrator.domain.probe import Stage
@@ -57,13 +59,19 @@ class LocalShell:
         return Answer(code=code, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
 
 
-def run_as_root(shell: Shell, script: bytes, connection: Connection, deadline: Deadline) -> Answer:
+#: A block within which sudo may be shown the become password.
+Trying = Callable[[], AbstractContextManager[None]]
+
+
+def run_as_root(
+    shell: Shell, script: bytes, connection: Connection, deadline: Deadline, trying: Trying = nullcontext
+) -> Answer:
     """Run a script as root if the connection becomes root at all. Raises StageFailed at the stage of privilege."""
     if not connection.become:
         return shell.run(_PLAIN, script, deadline)
     method = connection.become_method
     if method == "sudo" and connection.become_password:
-        return _with_sudo_password(shell, script, connection, deadline)
+        return _with_sudo_password(shell, script, connection, deadline, trying)
     if method not in ("sudo", "doas"):
         raise StageFailed(Stage.PRIVILEGE, f"a probe becomes root with sudo or doas, not with {method}")
     if connection.become_password:
@@ -71,15 +79,18 @@ def run_as_root(shell: Shell, script: bytes, connection: Connection, deadline: D
     return shell.run(shlex.join(["/bin/sh", "-c", _UNLESS_ROOT.format(method=method)]), script, deadline)
 
 
-def _with_sudo_password(shell: Shell, script: bytes, connection: Connection, deadline: Deadline) -> Answer:
+def _with_sudo_password(
+    shell: Shell, script: bytes, connection: Connection, deadline: Deadline, trying: Trying
+) -> Answer:
     password = connection.become_password.reveal().encode() + b"\n"
     # Asked by itself first: with a wrong password sudo would take the script's lines for further attempts, and
     # three of them may lock the account.
-    checked = shell.run(shlex.join(["sudo", "-S", "-p", "", "true"]), password, deadline)
-    if checked.code is None:
-        raise StageFailed(Stage.PRIVILEGE, f"sudo did not answer within {deadline}")
-    if checked.code != 0:
-        raise StageFailed(Stage.PRIVILEGE, f"sudo did not accept the become password: {first_line(checked.err)}")
+    with trying():
+        checked = shell.run(shlex.join(["sudo", "-S", "-p", "", "true"]), password, deadline)
+        if checked.code is None:
+            raise StageFailed(Stage.PRIVILEGE, f"sudo did not answer within {deadline}")
+        if checked.code != 0:
+            raise Refused(Stage.PRIVILEGE, f"sudo did not accept the become password: {first_line(checked.err)}")
     # Where sudo asks for none, the password reaches the shell, which passes over it.
     stdin = password + _END_OF_PASSWORD.encode() + b"\n" + script
     return shell.run(shlex.join(["sudo", "-S", "-p", "", "/bin/sh", "-c", _SKIP_PASSWORD]), stdin, deadline)

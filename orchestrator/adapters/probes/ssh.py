@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from traceback import format_exception
 
+from orchestrator.adapters.probes.accounts import Accounts, Memory
 from orchestrator.adapters.probes.findings import Findings, read, script
 from orchestrator.adapters.probes.known_hosts import KnownHosts, Pins, known_name
 from orchestrator.adapters.probes.login import log_in
+from orchestrator.adapters.probes.reporting import reported, skew
 from orchestrator.adapters.probes.session import SshShell, check_host_key, host_key, session
-from orchestrator.adapters.probes.shell import Answer, LocalShell, first_line, run_as_root
+from orchestrator.adapters.probes.shell import Answer, LocalShell, Shell, first_line, run_as_root
 from orchestrator.adapters.probes.stages import Deadline, StageFailed
 from orchestrator.domain.inventory import Connection, Host
 from orchestrator.domain.probe import Needs, ProbeReport, Stage
 from orchestrator.errors import Unavailable
-
-_LOG = logging.getLogger(__name__)
 
 
 class SshProbe:
@@ -42,77 +41,95 @@ class SshProbe:
         self._pool = pool
         self._timeout = timeout
         self._now = now
+        self._memory = Memory()
 
     def look(self, hosts: Sequence[Host], needs: Needs) -> Sequence[ProbeReport]:
         """Look at all hosts at once; one report per host, in the same order."""
+        return self._all(hosts, needs, Accounts(self._memory))
+
+    def knock(self, hosts: Sequence[Host]) -> Sequence[ProbeReport]:
+        """Log in to one host of each account that has a password, and tell which hosts are refused or not to be tried.
+
+        A host that needs no password is not asked.
+        """
+        accounts = Accounts(self._memory, is_knock=True)
+        asked = self._all([host for host in hosts if _shows_a_password(host.connection)], None, accounts)
+        found = {report.host: report for report in asked}
+        return [found.get(host.name) or ProbeReport(host=host.name) for host in hosts]
+
+    def _all(self, hosts: Sequence[Host], needs: Needs | None, accounts: Accounts) -> Sequence[ProbeReport]:
         if not hosts:
             return []
         pins = {file: _pins(file) for file in {self._file_of(host) for host in hosts}}
+
+        def look_at(host: Host) -> ProbeReport:
+            look = _Look(pins[self._file_of(host)], needs, accounts, Deadline(self._timeout))
+            return reported(host, lambda: self._report(host, look))
+
         with ThreadPoolExecutor(min(self._pool, len(hosts)), thread_name_prefix="probe") as pool:
-            return list(pool.map(lambda host: self._look_at(host, needs, pins), hosts))
+            return list(pool.map(look_at, hosts))
 
-    def _look_at(self, host: Host, needs: Needs, pins: Mapping[Path, Pins | Unavailable]) -> ProbeReport:
-        began = time.monotonic()
-        try:
-            report = self._report(host, needs, pins[self._file_of(host)], Deadline(self._timeout))
-        except StageFailed as failed:
-            detail = _without_secrets(failed.detail, host.connection)
-            report = ProbeReport(host=host.name, failed_at=failed.stage, detail=detail)
-        except Exception as error:
-            # Whatever one odd host sets off here, the look at all the others stands.
-            # Not as exception: a traceback ends with the error's own words, and those may hold a password.
-            told = _without_secrets("".join(format_exception(error)), host.connection)
-            _LOG.error("probe of %s failed\n%s", host.name, told, extra={"host": host.name})
-            detail = _without_secrets(f"the probe itself failed: {type(error).__name__}: {error}", host.connection)
-            report = ProbeReport(host=host.name, failed_at=Stage.CONNECT, detail=detail)
-        report = replace(report, milliseconds=round((time.monotonic() - began) * 1000))
-        _LOG.debug(
-            "probe of %s: %s in %s ms",
-            host.name,
-            report.failed_at or "fit",
-            report.milliseconds,
-            extra={"host": host.name},
-        )
-        return report
-
-    def _report(self, host: Host, needs: Needs, pins: Pins | Unavailable, deadline: Deadline) -> ProbeReport:
-        asked = script(host.family, needs)
-        if host.connection.kind == "local":
-            return self._judged(
-                host, needs, deadline, lambda: run_as_root(LocalShell(), asked, host.connection, deadline)
-            )
-        if host.connection.kind != "ssh":
-            kind = host.connection.kind
-            raise StageFailed(Stage.CONNECT, f"this probe speaks ssh and local, and the inventory says {kind}")
-        if isinstance(pins, Unavailable):
-            raise StageFailed(Stage.HOST_KEY, str(pins))
-        known = pins.good_for(known_name(host.connection.address, host.connection.port))
-        with session(host.connection, deadline, [key.kind for key in known]) as transport:
+    def _report(self, host: Host, look: _Look) -> ProbeReport:
+        connection, deadline = host.connection, look.deadline
+        if connection.kind == "local":
+            return self._judged(host, LocalShell(), look)
+        if connection.kind != "ssh" or connection.winrm:
+            told = f"this probe speaks ssh and local, and the inventory says {connection.kind}"
+            raise StageFailed(Stage.CONNECT, told)
+        if isinstance(look.pins, Unavailable):
+            raise StageFailed(Stage.HOST_KEY, str(look.pins))
+        known = look.pins.good_for(known_name(connection.address, connection.port))
+        with session(connection, deadline, [key.kind for key in known]) as transport:
             check_host_key(host.name, host_key(transport), known)
-            log_in(transport, host.connection, deadline)
-            shell = SshShell(transport)
-            return self._judged(host, needs, deadline, lambda: run_as_root(shell, asked, host.connection, deadline))
+            log_in(transport, connection, deadline, lambda user: look.trying(user, host))
+            return self._judged(host, SshShell(transport), look)
 
-    def _judged(self, host: Host, needs: Needs, deadline: Deadline, ask: Callable[[], Answer]) -> ProbeReport:
+    def _judged(self, host: Host, shell: Shell, look: _Look) -> ProbeReport:
+        if look.needs is None:
+            return ProbeReport(host=host.name)
+        asked = script(host.family, look.needs)
         before = self._now()
-        answer = ask()
+        answer = run_as_root(shell, asked, host.connection, look.deadline, lambda: look.trying_sudo(host))
         after = self._now()
         findings = read(answer.out)
-        _require_whole(findings, answer, host.connection, deadline)
-        skew = _skew(findings.time, before, after)
-        misfits = findings.misfits(needs, skew)
+        _require_whole(findings, answer, host.connection, look.deadline)
+        ahead = skew(findings.time, before, after)
+        misfits = findings.misfits(look.needs, ahead)
         return ProbeReport(
             host=host.name,
             failed_at=misfits[0][0] if misfits else None,
             detail="; ".join(text for _, text in misfits) or "; ".join(findings.reboot_reasons),
             pending_reboot=bool(findings.reboot_reasons),
             rivals=findings.rivals,
-            clock_skew=skew,
+            clock_skew=ahead,
         )
 
     def _file_of(self, host: Host) -> Path:
         named = host.connection.known_hosts
         return Path(named).expanduser() if named else self._known_hosts
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at one host; without needs it ends with the login."""
+
+    pins: Pins | Unavailable
+    needs: Needs | None
+    accounts: Accounts
+    deadline: Deadline
+
+    def trying(self, user: str, host: Host) -> AbstractContextManager[None]:
+        """Show the host the account's password within the block."""
+        return self.accounts.trying(user, host.connection.password, host.name, self.deadline)
+
+    def trying_sudo(self, host: Host) -> AbstractContextManager[None]:
+        """Show sudo the become password within the block."""
+        user, password = f"sudo of {host.connection.user}", host.connection.become_password
+        return self.accounts.trying(user, password, host.name, self.deadline, stage=Stage.PRIVILEGE)
+
+
+def _shows_a_password(connection: Connection) -> bool:
+    return connection.kind == "ssh" and bool(connection.password)
 
 
 def _pins(file: Path) -> Pins | Unavailable:
@@ -140,18 +157,3 @@ def _require_whole(findings: Findings, answer: Answer, connection: Connection, d
         stage, question = findings.reached
         why = f"within {deadline}" if answer.code is None else f"and ended with {answer.code}: {first_line(answer.err)}"
         raise StageFailed(stage, f"the host did not answer about {question} {why}")
-
-
-def _skew(told: int, before: float, after: float) -> int:
-    """Return by how many seconds the host is ahead of us (negative: behind) beyond what the round trip explains."""
-    if told > after:
-        return int(told - after)
-    # The host tells whole seconds, cut off: up to one more may have passed.
-    return -max(0, int(before - told - 1))
-
-
-def _without_secrets(detail: str, connection: Connection) -> str:
-    for secret in (connection.password, connection.become_password):
-        if secret:
-            detail = detail.replace(secret.reveal(), "***")
-    return detail

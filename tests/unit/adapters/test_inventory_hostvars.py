@@ -8,9 +8,9 @@ import pytest
 
 from orchestrator.adapters.ansible.hostvars import Reader, Value, fingerprint
 from orchestrator.adapters.ansible.vaulted import opened
-from orchestrator.domain.inventory import Host, Secret
+from orchestrator.domain.inventory import Host, Secret, WinRm
 from orchestrator.domain.rollback import Statefulness
-from orchestrator.errors import InvalidInput
+from orchestrator.errors import InvalidInput, Unavailable
 
 #: "s3cret" under the password "pw", made by ansible-vault.
 VAULTED = """$ANSIBLE_VAULT;1.1;AES256
@@ -159,3 +159,139 @@ def test_fingerprint_cannot_be_guessed_without_the_key() -> None:
 def test_fingerprint_leaves_out_what_the_inventory_does_not_say() -> None:
     said: dict[str, Value] = {"a": 1, "patch_job": {"change": "CHG-0001"}, "inventory_file": "/tmp/x"}
     assert fingerprint(said, KEY) == fingerprint({"a": 1}, KEY)
+
+
+def test_winrm_is_understood_with_its_defaults() -> None:
+    connection = read(ansible_connection="winrm", ansible_user="patch", ansible_password="p").connection
+    assert (connection.port, connection.user, connection.password.reveal()) == (5986, "patch", "p")
+    assert connection.winrm == WinRm(scheme="https", authentication=("basic",))
+    assert read().connection.winrm is None
+
+
+@pytest.mark.parametrize(
+    ("said", "scheme", "port"),
+    [
+        ({"ansible_port": 5985}, "http", 5985),
+        ({"ansible_winrm_port": 5985, "ansible_port": 22}, "http", 5985),
+        ({"ansible_winrm_scheme": "http"}, "http", 5986),
+        ({"ansible_port": 8443}, "https", 8443),
+        ({"ansible_connection": "psrp", "ansible_psrp_protocol": "http"}, "http", 5985),
+        ({"ansible_connection": "psrp", "ansible_psrp_port": "5985"}, "http", 5985),
+        ({"ansible_connection": "psrp"}, "https", 5986),
+    ],
+)
+def test_scheme_and_port_follow_each_other_as_in_ansibles_plugins(
+    said: dict[str, Value], scheme: str, port: int
+) -> None:
+    connection = read({"ansible_port": "2222"}, **{"ansible_connection": "winrm", **said}).connection
+    assert connection.winrm is not None
+    assert (connection.winrm.scheme, connection.port) == (scheme, port)
+
+
+def test_everything_that_the_winrm_plugin_reads_is_read() -> None:
+    connection = read(
+        ansible_connection="ansible.builtin.winrm", ansible_winrm_host="192.0.2.7", ansible_host="x",
+        ansible_winrm_user="svc", ansible_winrm_password="p", ansible_winrm_path="/custom",
+        ansible_winrm_transport=["certificate", "ntlm"], ansible_winrm_server_cert_validation="ignore",
+        ansible_winrm_ca_trust_path="ca.pem", ansible_winrm_cert_pem="/keys/c.pem",
+        ansible_winrm_cert_key_pem="/keys/c.key", ansible_winrm_message_encryption="always",
+        ansible_winrm_kerberos_hostname_override="win7.example.org", ansible_winrm_kerberos_delegation=True,
+        ansible_winrm_kinit_mode="manual", ansible_winrm_send_cbt=False, ansible_winrm_proxy="http://proxy:3128",
+        ansible_winrm_service="HOST",
+    ).connection  # fmt: skip
+    assert (connection.address, connection.user, connection.password.reveal()) == ("192.0.2.7", "svc", "p")
+    assert connection.winrm == WinRm(
+        scheme="https", path="/custom", authentication=("certificate", "ntlm"), is_validated=False,
+        trust="/site/ca.pem", certificate="/keys/c.pem", certificate_key="/keys/c.key", encryption="always",
+        proxy="http://proxy:3128", principal_host="win7.example.org", service="HOST", delegates=True, is_bound=False,
+        has_ticket=True,
+    )  # fmt: skip
+
+
+def test_everything_that_the_psrp_plugin_reads_is_read() -> None:
+    connection = read(
+        ansible_connection="psrp", ansible_psrp_host="192.0.2.7", ansible_psrp_user="svc", ansible_password="p",
+        ansible_psrp_path="custom", ansible_psrp_auth="certificate", ansible_psrp_cert_validation="ignore",
+        ansible_psrp_ca_cert="/ca.pem", ansible_psrp_certificate_pem="/c.pem",
+        ansible_psrp_certificate_key_pem="/c.key", ansible_psrp_message_encryption="never",
+        ansible_psrp_negotiate_hostname_override="win7.example.org", ansible_psrp_negotiate_delegate="yes",
+        ansible_psrp_negotiate_send_cbt="no", ansible_psrp_proxy="", ansible_psrp_negotiate_service="HTTP",
+    ).connection  # fmt: skip
+    assert (connection.address, connection.user) == ("192.0.2.7", "svc")
+    assert connection.winrm == WinRm(
+        scheme="https", path="/custom", authentication=("certificate",), is_validated=False, trust="/ca.pem",
+        certificate="/c.pem", certificate_key="/c.key", encryption="never", principal_host="win7.example.org",
+        service="HTTP", delegates=True, is_bound=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "ways"),
+    [
+        ({"ansible_user": "patch@EXAMPLE.ORG"}, ("kerberos",)),
+        ({"ansible_winrm_transport": "ntlm"}, ("ntlm",)),
+        ({"ansible_winrm_transport": "kerberos,ntlm"}, ("kerberos", "ntlm")),
+        ({"ansible_winrm_transport": "plaintext"}, ("basic",)),
+        ({"ansible_winrm_transport": "ssl"}, ("basic",)),
+        ({"ansible_winrm_transport": "ssl", "ansible_winrm_cert_pem": "/c.pem"}, ("certificate",)),
+        ({"ansible_connection": "psrp"}, ("negotiate",)),
+        ({"ansible_connection": "psrp", "ansible_psrp_auth": "credssp"}, ("credssp",)),
+    ],
+)
+def test_way_to_log_in_is_the_one_that_ansible_would_take(said: dict[str, Value], ways: tuple[str, ...]) -> None:
+    winrm = read(**{"ansible_connection": "winrm", **said}).connection.winrm
+    assert winrm is not None
+    assert winrm.authentication == ways
+
+
+def test_unknown_words_of_winrm_are_told_with_their_variable() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read(
+            ansible_connection="winrm", ansible_winrm_transport="telnet", ansible_winrm_scheme="ftp",
+            ansible_winrm_server_cert_validation="maybe",
+        )  # fmt: skip
+    variables = ("ansible_winrm_transport", "ansible_winrm_scheme", "ansible_winrm_server_cert_validation")
+    assert all(variable in str(caught.value) for variable in variables)
+
+
+@pytest.mark.parametrize("connection", ["ssh", "winrm", "psrp"])
+def test_password_that_is_kept_in_a_file_is_read_when_it_is_needed(tmp_path: Path, connection: str) -> None:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    said = {"win_login": f"{{{{ lookup('ansible.builtin.file', '{file}') }}}}", "ansible_password": "{{ win_login }}"}
+    password = read(ansible_connection=connection, **said).connection.password
+    assert (password.reveal(), repr(password), bool(password)) == ("first", "***", True)
+    file.write_text("second\n")
+    assert password.reveal() == "second"
+    file.unlink()
+    with pytest.raises(Unavailable, match="cannot be read: No such file or directory"):
+        password.reveal()
+
+
+def test_password_that_is_kept_in_a_variable_is_read_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WINDOWS_PASSWORD", raising=False)
+    password = read(
+        ansible_connection="winrm", ansible_password='{{ lookup("env", "WINDOWS_PASSWORD") }}'
+    ).connection.password
+    with pytest.raises(Unavailable, match="the environment variable WINDOWS_PASSWORD, which is not set here"):
+        password.reveal()
+    monkeypatch.setenv("WINDOWS_PASSWORD", "s3cret")
+    assert password.reveal() == "s3cret"
+
+
+def test_password_file_without_its_whole_path_is_a_mistake() -> None:
+    with pytest.raises(InvalidInput, match="ansible_password: it looks up the file secret: give its whole path"):
+        read(ansible_password="{{ lookup('file', 'secret') }}")
+
+
+@pytest.mark.parametrize("template", ["{{ lookup('pipe', 'pass x') }}", "{{ lookup('env', 'A') + 'b' }}"])
+def test_password_that_only_a_play_could_work_out_is_a_mistake(template: str) -> None:
+    with pytest.raises(InvalidInput, match="ansible_password: it is a template"):
+        read(ansible_password=template)
+
+
+@pytest.mark.parametrize("connection", ["winrm", "psrp"])
+def test_vaulted_password_of_a_windows_host_is_opened_and_never_shown(connection: str) -> None:
+    host = read(ansible_connection=connection, ansible_winrm_password={"__ansible_vault": VAULTED})
+    assert host.connection.password.reveal() == "s3cret"
+    assert "s3cret" not in repr(host)
