@@ -38,16 +38,10 @@ from orchestrator.adapters.evidence.verifier import verify_bundle, verify_trail
 from orchestrator.adapters.health import service_checks
 from orchestrator.adapters.identity.caller import calling_account
 from orchestrator.adapters.identity.signers import SiteSigners
-from orchestrator.adapters.intake.yaml_intake import YamlIntake
-from orchestrator.adapters.probes.host_keys import OfferedKeys, fetch_host_keys
-from orchestrator.adapters.probes.known_hosts import KnownHosts
-from orchestrator.adapters.probes.probes import MixedProbe
-from orchestrator.adapters.probes.ssh import SshProbe
 from orchestrator.adapters.rollback.command import CommandProvider
 from orchestrator.adapters.rollback.command_config import CommandConfig
 from orchestrator.adapters.rollback.packages import PackagesProvider
 from orchestrator.adapters.store import SqlStore, SqlWorkers, codec, open_database, open_for_engine, upgrade
-from orchestrator.adapters.store.backup import DatabaseBackups
 from orchestrator.domain.change import CARRIED
 from orchestrator.domain.evidence import Verdict
 from orchestrator.domain.inventory import Environment, Host, KeptSecret, Secret
@@ -80,7 +74,12 @@ from orchestrator.settings import (
 from orchestrator.settings import CommandProvider as CommandSettings
 
 if TYPE_CHECKING:
+    from orchestrator.adapters.intake.yaml_intake import YamlIntake
     from orchestrator.adapters.metrics.prometheus import Exposition
+    from orchestrator.adapters.probes.host_keys import OfferedKeys
+    from orchestrator.adapters.probes.known_hosts import KnownHosts
+    from orchestrator.adapters.probes.probes import MixedProbe
+    from orchestrator.adapters.store.backup import DatabaseBackups
 
 #: Seconds after which a worker that a command has started ends, when there is nothing more to do.
 IDLE = 10
@@ -124,6 +123,8 @@ class Site:
     @cached_property
     def intake(self) -> YamlIntake:
         """The change templates."""
+        from orchestrator.adapters.intake.yaml_intake import YamlIntake
+
         return YamlIntake(self.settings.site / "change_templates", self.clock)
 
     @cached_property
@@ -196,6 +197,9 @@ class Site:
     @cached_property
     def probe(self) -> MixedProbe:
         """The direct look at hosts. One for the process: it remembers which passwords were refused."""
+        from orchestrator.adapters.probes.probes import MixedProbe
+        from orchestrator.adapters.probes.ssh import SshProbe
+
         pins = self.settings.state / "known_hosts"
         return MixedProbe(others=SshProbe(known_hosts=pins), windows=_windows_probe)
 
@@ -277,6 +281,8 @@ class Site:
     @cached_property
     def backups(self) -> DatabaseBackups:
         """Copies of the database."""
+        from orchestrator.adapters.store.backup import DatabaseBackups
+
         return DatabaseBackups(url=database_url(self.settings), site=self.settings.name, aside=self.settings.state)
 
     def traces(self) -> Traces:
@@ -303,6 +309,8 @@ class Site:
     @cached_property
     def known_hosts(self) -> KnownHosts:
         """The pinned SSH host keys."""
+        from orchestrator.adapters.probes.known_hosts import KnownHosts
+
         return KnownHosts(self.settings.state / "known_hosts")
 
     @cached_property
@@ -357,6 +365,8 @@ class Site:
 
     def offered_keys(self, hosts: Sequence[Host]) -> Sequence[OfferedKeys]:
         """Return the SSH host keys that hosts offer."""
+        from orchestrator.adapters.probes.host_keys import fetch_host_keys
+
         return fetch_host_keys(hosts)
 
     def latest_progress(self, change_id: str) -> str:

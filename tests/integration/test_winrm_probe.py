@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -65,7 +66,7 @@ def lab(new_windows_lab: NewLab) -> WindowsLab:
     return new_windows_lab("win1")
 
 
-def look(lab: WindowsLab, timeout: float = 10.0, **variables: str) -> ProbeReport:
+def look(lab: WindowsLab, timeout: float = 10.0, **variables: Any) -> ProbeReport:
     (report, *_) = WinRmProbe(timeout=timeout).look(hosts_of(lab, **variables), Needs())
     return report
 
@@ -149,7 +150,7 @@ def test_expired_certificate_fails_at_tls(lab: WindowsLab) -> None:
 def test_certificate_that_nobody_trusts_fails_at_tls_unless_it_is_not_to_be_checked(lab: WindowsLab) -> None:
     unknown = look(lab, authentication="ntlm-https", ansible_winrm_ca_trust_path="")
     assert (unknown.failed_at, "trusted: the usual authorities" in unknown.detail) == (Stage.TLS, True)
-    said = {"ansible_winrm_ca_trust_path": "", "ansible_winrm_server_cert_validation": "ignore"}
+    said: dict[str, Any] = {"ansible_winrm_ca_trust_path": "", "ansible_winrm_server_cert_validation": "ignore"}
     assert look(lab, authentication="ntlm-https", **said).is_fit
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.adapters.store import tables as t
@@ -201,8 +200,15 @@ class SqlWriting:
 
 def insert_missing(connection: sa.Connection, table: sa.Table, row: Mapping[str, object]) -> None:
     """Insert a row unless its key is taken; whoever does the same at this moment waits, and finds it there."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
+    # Both import drivers; that of the other database is never needed.
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+        connection.execute(postgresql_insert(table).values(dict(row)).on_conflict_do_nothing())
+    else:
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        connection.execute(sqlite_insert(table).values(dict(row)).on_conflict_do_nothing())
 
 
 def _task_row(task: TaskResult) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ VAULTED = """$ANSIBLE_VAULT;1.1;AES256
 KEY = b"the site's key"
 
 
-def read(defaults: dict[str, str] | None = None, password: str = "pw", **variables: Value) -> Host:
+def read(*, defaults: dict[str, str] | None = None, password: str = "pw", **variables: Any) -> Host:
     reader = Reader(
         inventory=Path("/site/inventories/staging"),
         site=Path("/site"),
@@ -56,12 +57,12 @@ def test_known_hosts_file_is_found_in_the_ssh_arguments() -> None:
     said = read(ansible_ssh_common_args="-C -o 'UserKnownHostsFile=keys/known' -o StrictHostKeyChecking=yes")
     assert said.connection.known_hosts == "/site/keys/known"
     assert read(ansible_ssh_extra_args="-oUserKnownHostsFile=/k").connection.known_hosts == "/k"
-    assert read({"ansible_ssh_common_args": "-o UserKnownHostsFile=/d"}).connection.known_hosts == "/d"
+    assert read(defaults={"ansible_ssh_common_args": "-o UserKnownHostsFile=/d"}).connection.known_hosts == "/d"
 
 
 def test_host_variables_win_over_ansible_cfg() -> None:
     defaults = {"ansible_user": "from-cfg", "ansible_port": "2200"}
-    connection = read(defaults, ansible_ssh_user="from-host").connection
+    connection = read(defaults=defaults, ansible_ssh_user="from-host").connection
     assert (connection.user, connection.port) == ("from-host", 2200)
 
 
@@ -157,7 +158,7 @@ def test_fingerprint_cannot_be_guessed_without_the_key() -> None:
 
 
 def test_fingerprint_leaves_out_what_the_inventory_does_not_say() -> None:
-    said: dict[str, Value] = {"a": 1, "patch_job": {"change": "CHG-0001"}, "inventory_file": "/tmp/x"}
+    said: dict[str, Any] = {"a": 1, "patch_job": {"change": "CHG-0001"}, "inventory_file": "/tmp/x"}
     assert fingerprint(said, KEY) == fingerprint({"a": 1}, KEY)
 
 
@@ -180,10 +181,8 @@ def test_winrm_is_understood_with_its_defaults() -> None:
         ({"ansible_connection": "psrp"}, "https", 5986),
     ],
 )
-def test_scheme_and_port_follow_each_other_as_in_ansibles_plugins(
-    said: dict[str, Value], scheme: str, port: int
-) -> None:
-    connection = read({"ansible_port": "2222"}, **{"ansible_connection": "winrm", **said}).connection
+def test_scheme_and_port_follow_each_other_as_in_ansibles_plugins(said: dict[str, Any], scheme: str, port: int) -> None:
+    connection = read(defaults={"ansible_port": "2222"}, **{"ansible_connection": "winrm", **said}).connection
     assert connection.winrm is not None
     assert (connection.winrm.scheme, connection.port) == (scheme, port)
 
@@ -238,7 +237,7 @@ def test_everything_that_the_psrp_plugin_reads_is_read() -> None:
         ({"ansible_connection": "psrp", "ansible_psrp_auth": "credssp"}, ("credssp",)),
     ],
 )
-def test_way_to_log_in_is_the_one_that_ansible_would_take(said: dict[str, Value], ways: tuple[str, ...]) -> None:
+def test_way_to_log_in_is_the_one_that_ansible_would_take(said: dict[str, Any], ways: tuple[str, ...]) -> None:
     winrm = read(**{"ansible_connection": "winrm", **said}).connection.winrm
     assert winrm is not None
     assert winrm.authentication == ways
@@ -258,7 +257,10 @@ def test_unknown_words_of_winrm_are_told_with_their_variable() -> None:
 def test_password_that_is_kept_in_a_file_is_read_when_it_is_needed(tmp_path: Path, connection: str) -> None:
     file = tmp_path / "password"
     file.write_text("first\n")
-    said = {"win_login": f"{{{{ lookup('ansible.builtin.file', '{file}') }}}}", "ansible_password": "{{ win_login }}"}
+    said: dict[str, Any] = {
+        "win_login": f"{{{{ lookup('ansible.builtin.file', '{file}') }}}}",
+        "ansible_password": "{{ win_login }}",
+    }
     password = read(ansible_connection=connection, **said).connection.password
     assert (password.reveal(), repr(password), bool(password)) == ("first", "***", True)
     file.write_text("second\n")
