@@ -9,7 +9,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 
 from lab.errors import LabError
-from lab.windows import files_sent, scripts
+from lab.windows import files_sent, product_scripts, scripts
 from lab.windows.faults import Faults
 from lab.windows.journal import Journal
 from lab.windows.machine import Machine
@@ -45,6 +45,7 @@ class WindowsHost:
         self.taught = taught
         self.jobs: dict[str, Result] = {}
         self.update_tasks: dict[str, UpdateTask] = {}
+        self.started_updates: list[UpdateTask] = []
         self.lock = threading.RLock()
         self.is_down = False
         self.on_down: Callable[[], None] = lambda: None
@@ -185,8 +186,9 @@ class WindowsHost:
         self.is_down = True
         self.on_down()
         with self.lock:
-            tasks = list(self.update_tasks.values())
+            tasks = list(self.started_updates)
             self.update_tasks.clear()
+            self.started_updates.clear()
             self.jobs.clear()
         for task in tasks:
             task.kill()

@@ -31,6 +31,7 @@ CATEGORY_NAMES = {
 _CANCELLED = -2145124341  # WU_E_CALL_CANCELLED
 _SERVICE_DISABLED = ("Searching for updates: Exception from HRESULT: 0x80070422", -2147023838)
 _NO_SERVER = ("Searching for updates: Exception from HRESULT: 0x8024402C", -2145107924)
+_EXCLUSIVE = ("Installing updates: Exception from HRESULT: 0x80240019", -2145124327)
 _POLL_SECONDS = 1.0
 
 
@@ -156,6 +157,8 @@ class UpdateTask:
             raise _Stopped("Failed to download all updates - see updates for more information")
 
     def _install(self, selected: Sequence[Update]) -> None:
+        if len(selected) > 1 and any(update.exclusive for update in selected):
+            raise _Stopped(*_EXCLUSIVE)
         self._exit["changed"] = True
         info = []
         for index, update in enumerate(selected):
@@ -237,7 +240,7 @@ def _described(update: Update) -> dict[str, Any]:
         "is_hidden": update.hidden,
         "is_present": False,
         "reboot_required": False,
-        "impact": "Normal",
+        "impact": "RequiresExclusiveHandling" if update.exclusive else "Normal",
         "reboot_behaviour": "AlwaysRequiresReboot" if update.reboot else "NeverReboots",
         "is_beta": False,
         "is_downloaded": update.state is State.DOWNLOADED,

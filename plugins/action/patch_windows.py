@@ -1,6 +1,7 @@
 """Carry a phase of a Windows host: all that is decided is decided here, on the controller."""
 
 import json
+import traceback
 from pathlib import Path
 
 import ansible.module_utils
@@ -56,6 +57,9 @@ class ActionModule(ActionBase):
         except Lost as lost:
             reports = getattr(lost, "reports", [])
             return _told(result, host, reports, unreachable=True, msg="The connection to the host was lost: %s" % lost)
+        except Exception as error:
+            words = "The phase broke off (%s: %s). Nobody knows how far it came." % (type(error).__name__, error)
+            return _told(result, host, [], unreachable=True, msg=words, exception=traceback.format_exc())
         except BaseException as error:
             # The task's own time limit interrupts whatever goes on; that says nothing of the host.
             if type(error).__name__ != "TaskTimeoutError":
