@@ -9,7 +9,8 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 
 from lab.errors import LabError
-from lab.windows import files_sent, product_scripts, scripts
+from lab.windows import files_sent, scripts
+from lab.windows import product_scripts as _product_scripts  # noqa: F401  (registers them)
 from lab.windows.faults import Faults
 from lab.windows.journal import Journal
 from lab.windows.machine import Machine

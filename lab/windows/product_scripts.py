@@ -1,7 +1,7 @@
-"""What the role `patch_windows` asks of a host: its scripts by name and digest, each with what it does to the host here.
+"""What the role `patch_windows` asks of a host: its scripts by name and digest, each with what it does to the host.
 
-The scripts are PowerShell and are not run. A script that was edited is not known until somebody has made the answer here
-do the same and written its new digest down: a host says so, and tests/contract holds the digests against the role.
+The scripts are PowerShell and are not run. A script that was edited is not known until somebody has made the answer
+here do the same and written its new digest down: a host says so, and tests/contract holds the digests against the role.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def carry_out(host: WindowsHost, asked: Asked) -> Answer:
     name = asked[1]
     if DIGESTS.get(name) != digest(asked.found.string):
         host.journal.add("unknown-script", kind="role", text=name)
-        return Answer(stderr=f"lab: {name} is not the script that the lab knows; see lab/windows/product_scripts.py", rc=1)
+        return Answer(
+            stderr=f"lab: {name} is not the script that the lab knows; see lab/windows/product_scripts.py", rc=1
+        )
     try:
         told, changed = _SCRIPTS[name](host, asked.parameters)
     except _Failed as failed:

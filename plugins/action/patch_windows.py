@@ -31,8 +31,8 @@ _PHASES = {
 class ActionModule(ActionBase):
     """`patch_windows: {job: …, state: …, scripts: FOLDER, settle: SECONDS}`; one task is one phase.
 
-    A phase with several reports gives them as `results`, as the results of a loop are given. A host of which nobody knows
-    what became of the phase ends as unreachable, never as failed: the orchestrator then asks it again.
+    A phase with several reports gives them as `results`, as the results of a loop are given. A host of which nobody
+    knows what became of the phase ends as unreachable, never as failed: the orchestrator then asks it again.
     """
 
     TRANSFERS_FILES = False

@@ -123,7 +123,9 @@ class Host:
         """Take the host over from another installation. Return the names of the changes that were taken over."""
         look = self.look()
         if look.is_at_work and open_steps(look.records):
-            raise Refused("Adopting the host was asked for, but a step is still at work on it. Wait until it has ended.")
+            raise Refused(
+                "Adopting the host was asked for, but a step is still at work on it. Wait until it has ended."
+            )
         left = foreign_changes(look.records, look.claim, self.job.token.installation)
         records = [self.record("", "adopted", "ok", reason, change=other) for other in left]
         files = []
@@ -204,7 +206,9 @@ class Host:
     def _refuse(self, look, step):
         reason = refusal(look.records, look.claim, self.job.token, self.job.change, step)
         if not reason and look.is_at_work and open_steps(look.records):
-            reason = "another step is still at work on this host. Wait until it has ended; verify.yml shows the journal."
+            reason = (
+                "another step is still at work on this host. Wait until it has ended; verify.yml shows the journal."
+            )
         if reason:
             told = "Step %s of change %s was refused: %s" % (step, self.job.change, reason)
             raise Refused(told, look.claim)

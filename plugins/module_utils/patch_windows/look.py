@@ -138,7 +138,9 @@ def health(look):
     """List what is wrong with the host's updating; [] when all is well."""
     agent = next((one for one in look.told["services"] if one["name"].lower() == "wuauserv"), None)
     if agent is None or agent["start"] == "disabled":
-        return ["the service Windows Update (wuauserv) is disabled, and nothing can be searched or installed without it"]
+        return [
+            "the service Windows Update (wuauserv) is disabled, and nothing can be searched or installed without it"
+        ]
     return []
 
 

@@ -1,8 +1,8 @@
 """Install exactly the lock on a Windows host, or take it away again: in rounds, with the reboots between them.
 
-What was done is never taken from an answer alone. A connection that breaks while win_updates is asked looks as if nothing
-had been found, while the host installs everything (ansible.windows#531). So after each act the host is waited for and
-looked at, and only what a look confirms is told as done or as failed. What cannot be confirmed in time is `Lost`.
+What was done is never taken from an answer alone. A connection that breaks while win_updates is asked looks as if
+nothing had been found, while the host installs everything (ansible.windows#531). So after each act the host is waited
+for and looked at, and only what a look confirms is told as done or as failed. What cannot be confirmed is `Lost`.
 """
 
 from ansible.module_utils.patch_host.errors import PatchError
@@ -105,7 +105,9 @@ class _Acting:
                     raise
                 why = str(lost)
             if host.clock() >= until:
-                raise Lost("the host has not come back from its reboot within %d s: %s" % (self.job.reboot_timeout, why))
+                raise Lost(
+                    "the host has not come back from its reboot within %d s: %s" % (self.job.reboot_timeout, why)
+                )
             host.sleep(2)
 
     def needs_boot(self):
@@ -154,7 +156,10 @@ class _Acting:
         try:
             return self.host.hands.module("ansible.windows.win_service", {"name": name, "state": "started"})
         except Lost:
-            return {"failed": name not in {one["name"] for one in self.host.look().told["services"] if one["state"] == "running"}}
+            return {
+                "failed": name
+                not in {one["name"] for one in self.host.look().told["services"] if one["state"] == "running"}
+            }
 
     def _running(self):
         return {one["name"] for one in self.look.told["services"] if one["state"] == "running"}
@@ -238,8 +243,8 @@ class _Patching(_Acting):
             self.reboot(reasons)
         elif self.look.reasons and work.install and not self._new():
             raise PatchError(
-                "The lock was to be installed, but the host waits for a reboot from before (%s), and the change says that "
-                "it does not reboot. Reboot it, then try again." % "; ".join(self.look.reasons)
+                "The lock was to be installed, but the host waits for a reboot from before (%s), and the change says "
+                "that it does not reboot. Reboot it, then try again." % "; ".join(self.look.reasons)
             )
 
     def _new(self):
@@ -289,7 +294,8 @@ class _Patching(_Acting):
         if failed:
             names = ", ".join(one.name for one in failed)
             raise PatchError(
-                "%s was to be installed, but Windows said: %s. restore.yml removes what was installed." % (names, self.said)
+                "%s was to be installed, but Windows said: %s. restore.yml removes what was installed."
+                % (names, self.said)
             )
 
     def _refuse_undone(self, work):
@@ -329,56 +335,59 @@ class _Restoring(_Acting):
     def carry_out(self, reports):
         self.start = self.see()
         before = self.look.kept("before")["packages"]
-        brought = {one["name"]: one for one in self.look.kept("transaction") or []}
+        brought = [one["name"] for one in self.look.kept("transaction") or []]
+        stuck = {}
         if self.needs_boot() and self.look.reasons:
             # What waits for its boot can be neither removed nor counted on.
             self.reboot(self.look.reasons)
         for _ in range(ROUNDS):
-            back = self._back_to(before, brought)
+            back = [name for name in self._back_to(before, brought) if name not in stuck]
             if not back:
                 break
-            self._remove(back)
+            stuck.update(self._remove(back))
             self.unbooted = True
             if self.needs_boot() and self.look.reasons:
                 self.reboot(self.look.reasons)
             if self.job.reboot == "never":
                 break
-        left = self._back_to(before, brought)
-        report = self._report()
+        reasons = self.needs_boot()
+        if reasons:
+            self.reboot(reasons)
+        left, report = self._back_to(before, brought), self._report()
         if left and not self.look.reasons:
             reports.append(report)
+            said = "; ".join("%s: %s" % (name, stuck.get(name, "it is still there")) for name in left)
             raise PatchError(
                 "The updates of this change were to be removed, but these stay: %s. Use another provider's point."
-                % ", ".join(left)
+                % said
             )
-        if reasons := self.needs_boot():
-            self.reboot(reasons)
         records = [self.host.record("restore", "end", "ok"), self.host.record("restore", "restored", "ok")]
         self.finish(reports, report, records)
 
     def _back_to(self, before, brought):
         """Name what this change brought, is there, and was not there before."""
-        now, arch = self.packages, self.look.arch
-        keys = {name: "%s:%s" % (name, arch) for name in brought}
-        return sorted(name for name, key in keys.items() if key in now and key not in before)
+        keys = {name: "%s:%s" % (name, self.look.arch) for name in brought}
+        return sorted(name for name, key in keys.items() if key in self.packages and key not in before)
 
     def _remove(self, names):
+        """Remove updates, one KB at a time, and see what became of it. Return what could not be removed, and why."""
+        failed = {}
         for name in names:
             kb = kb_of(name)
             if not kb:
+                failed[name] = "it has no KB by which it could be removed"
                 continue
             try:
                 told = self.host.hands.module("ansible.windows.win_hotfix", {"hotfix_kb": kb, "state": "absent"})
-            except Lost:
+            except Lost as lost:
+                if is_refused_login(str(lost)):
+                    raise
                 told = {}
             self.host.changed = True
             if told.get("failed"):
-                self.confirmed(self.see)
-                if "%s:%s" % (name, self.look.arch) in self.packages:
-                    raise PatchError(
-                        "%s was to be removed, but Windows said: %s. Use another provider's point." % (kb, told.get("msg"))
-                    )
+                failed[name] = str(told.get("msg"))
         self.confirmed(self.see)
+        return failed
 
     def _report(self):
         gone = sorted(set(self.start) - set(self.packages))

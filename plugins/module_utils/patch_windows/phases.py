@@ -9,7 +9,12 @@ from ansible.module_utils.patch_host.errors import PatchError
 from ansible.module_utils.patch_windows.host import FOLDER, Lost
 from ansible.module_utils.patch_windows.judging import judge, transition
 from ansible.module_utils.patch_windows.updates import (
-    accepted, candidate, distribution, expressions, is_windows_item, kb_of,
+    accepted,
+    candidate,
+    distribution,
+    expressions,
+    is_windows_item,
+    kb_of,
 )  # fmt: skip
 
 #: Seconds for which `protect` waits for a rival that is installing something.
@@ -99,11 +104,13 @@ def _protect(host, reports):
     look = _wait_for_rivals(host)
     rivals = _hold(host, look)
     look = host.look()
-    updates, hidden = found = host.search()
+    updates, _ = found = host.search()
     state = host.state("before", look, found)
     reports.append(state)
     if state["manager"]["problems"]:
-        raise PatchError("The host was to be protected, but %s. Mend it, then try again." % state["manager"]["problems"][0])
+        raise PatchError(
+            "The host was to be protected, but %s. Mend it, then try again." % state["manager"]["problems"][0]
+        )
     work = judge(host.job, updates)
     refuse_problems(work)
     wanted = [item for item in host.job.items if is_windows_item(item)]
@@ -114,7 +121,7 @@ def _protect(host, reports):
             "Stage the change again." % names
         )
     _require_room(look, work)
-    point, fresh = _point(host, look, state, work, updates)
+    point, fresh = _point(host, look, state, updates)
     reports.append(point)
     if fresh:
         host.write(files=fresh)
@@ -169,7 +176,7 @@ def _require_room(look, work):
         )
 
 
-def _point(host, look, state, work, updates):
+def _point(host, look, state, updates):
     """Return the `point` report, and the files to be written; a point that covers the lock is kept as it is."""
     known = look.kept("point")
     wanted = {(item.name, item.version) for item in host.job.items if is_windows_item(item)}
@@ -177,10 +184,11 @@ def _point(host, look, state, work, updates):
     if known and covered >= wanted:
         return known, []
     by_version = {one.version: one for one in updates}
+    stays = [(item, _stays(item, by_version.get(item.version))) for item in host.job.items if is_windows_item(item)]
     missing = [
         {"name": item.name, "arch": look.arch, "version": item.version, "reason": reason}
-        for item in host.job.items
-        if is_windows_item(item) and (reason := _stays(item, by_version.get(item.version)))
+        for item, reason in stays
+        if reason
     ]
     point = {
         "kind": "point",
@@ -256,7 +264,8 @@ def _packages(look, work, fetched):
 def _simulate(host, look, updates):
     work = judge(host.job, updates)
     rows = [transition(one.name, look.arch, "", one.version) for one in sorted(work.install)]
-    return {"applicable": rows, "unavailable": [], "transitions": rows, "problems": work.problems}
+    stays = sorted(one.name for one in work.install if not (one.removable and one.kbs))
+    return {"applicable": rows, "unavailable": [], "transitions": rows, "problems": work.problems, "irremovable": stays}
 
 
 def _release(host, look, claimed, reports):

@@ -1,4 +1,4 @@
-"""Updates as the Windows Update Agent tells them, and as items of the lock: `KB5034129` in version `UpdateID:revision`."""
+"""Updates as Windows tells them, and as items of the lock: `KB5034129` in version `UpdateID:revision`."""
 
 import collections
 import re
@@ -68,7 +68,7 @@ def read_updates(rows):
 
 def definitions(rows):
     """Return the KBs under which a host knows its definitions."""
-    return {kb for row in rows if (one := _update(row)).is_definition for kb in one.kbs}
+    return {kb for one in map(_update, rows) if one.is_definition for kb in one.kbs}
 
 
 def classification(categories):
@@ -92,6 +92,7 @@ def candidate(update, arch, origin):
         "size": update.size,
         "published": update.published,
         "held": update.hidden,
+        "removable": update.removable and bool(update.kbs),
     }
 
 
@@ -119,8 +120,8 @@ def distribution(system):
 def expressions(chosen, offered):
     """Return the accept_list with which win_updates takes exactly the updates `chosen` out of all that are `offered`.
 
-    win_updates takes an update where an expression matches its title or one of its KBs, so that `KB500` would take KB5001,
-    too. Raises `PatchError` where no expression can tell two updates apart.
+    win_updates takes an update where an expression matches its title or one of its KBs: `KB500` would take KB5001, too.
+    Raises `PatchError` where no expression can tell two updates apart.
     """
     found = []
     for update in chosen:
@@ -130,7 +131,7 @@ def expressions(chosen, offered):
             others = sorted(one.title for one in offered if one.id != update.id and one.title == update.title)
             raise PatchError(
                 "%s was to be installed, but Windows Update offers %d more under the same title and KB (%s), and "
-                "ansible.windows.win_updates cannot tell them apart. Nothing was installed. Hide the others on the host."
+                "win_updates cannot tell them apart. Nothing was installed. Hide the others on the host."
                 % (update.name, len(others), update.title)
             )
         found.append(exact[0])
