@@ -113,7 +113,7 @@ def _search(host: WindowsHost, _: Parameters) -> tuple[Told, bool]:
         raise _Failed('Exception calling "Search" with "1" argument(s): "Exception from HRESULT: 0x8024402C"')
     with host.updates.lock:
         offered = host.updates.offered()
-        found = [_described(update) for update in (*offered, *host.updates.installed())]
+        found = [described(update) for update in (*offered, *host.updates.installed())]
     host.journal.add("updates-searched", kbs=[update.kb for update in offered])
     return {"updates": found}, False
 
@@ -196,7 +196,7 @@ def _rival(service: Service) -> Told:
     return {key: told[key] for key in ("name", "start", "delayed", "running")}
 
 
-def _described(update: Update) -> Told:
+def described(update: Update) -> Told:
     return {
         "id": update.id,
         "revision": update.revision,

@@ -263,7 +263,7 @@ def _packages(look, work, fetched):
 
 def _simulate(host, look, updates):
     work = judge(host.job, updates)
-    rows = [transition(one.name, look.arch, "", one.version) for one in sorted(work.install)]
+    rows = [transition(one.name, look.arch, "", one.version) for one in sorted(work.install, key=lambda one: one.name)]
     stays = sorted(one.name for one in work.install if not (one.removable and one.kbs))
     return {"applicable": rows, "unavailable": [], "transitions": rows, "problems": work.problems, "irremovable": stays}
 
