@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DIGESTS: Mapping[str, str] = {
     "cancel.ps1": "bb2a4a99d4781cecabbbffea97d4de18a96ab476f617c4fba6228314f69b021a",
     "look.ps1": "406754b972215fbc8f9a34f726fcc4df554fe28393cdc758f696d0074c83d54d",
-    "record.ps1": "3204f20064acf3e52587ce7a99423f41d14cd8402433a0b7134257c8ca081a75",
+    "record.ps1": "63887c3a26900dd3d102e9c1a067fd1b1987abfc96c68bf81608f54152d6538d",
     "rivals.ps1": "76a89d1085112908d528dd84ad264abba105d2f2915a22730c79c4d56287b9b4",
     "search.ps1": "96135c820b22a1e6fe7c06beac2983e49128b84b22fca5808734031079661dea",
 }

@@ -85,7 +85,7 @@ class _Hands:
             if not result.get("error"):
                 # Only what the script itself says has surely happened on the host.
                 raise Lost(_words(result))
-            raise PatchError("The script %s failed on the host: %s" % (name, _words(result)))
+            raise PatchError("The script %s failed on the host: %s" % (name, _error(result["error"][0])))
         try:
             return json.loads(result["result"]["json"])
         except (KeyError, TypeError, ValueError):
@@ -132,6 +132,12 @@ class _Hands:
 def _words(result):
     said = [str(result.get(name) or "").strip() for name in ("msg", "module_stderr", "stderr")]
     return next((one for one in said if one), "it said nothing")[:800]
+
+
+def _error(record):
+    """Return the first line of an error as win_powershell tells it; its result has no other word."""
+    message = (record.get("exception") or {}).get("message") or record.get("output") or "no reason was given"
+    return str(message).strip().splitlines()[0][:500]
 
 
 def _told(result, host, reports, **more):

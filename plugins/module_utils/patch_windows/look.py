@@ -70,11 +70,15 @@ def read_look(told, now):
 def packages(look, updates, definitions):
     """Return what is installed, as reports name it: `KB5034129:x64` -> `UpdateID:revision`.
 
-    Windows lists hotfixes of which the update agent knows no more, as they were superseded or came by hand: their
-    version is `installed`. Definitions are left out.
+    Windows lists hotfixes of which the update agent knows no more, as they were superseded or came by hand. Their
+    version is what this change knew or installed, otherwise `installed`. Definitions are left out.
     """
     hotfixes = {kb.upper() for kb in look.told["hotfixes"]} - set(definitions)
-    found = {"%s:%s" % (kb, look.arch): "installed" for kb in hotfixes if kb.startswith("KB")}
+    brought = look.kept("transaction") or []
+    known = {"%s:%s" % (one["name"], one["arch"]): one["to"] for one in brought}
+    known.update((look.kept("before") or {}).get("packages", {}))
+    keys = ["%s:%s" % (kb, look.arch) for kb in hotfixes if kb.startswith("KB")]
+    found = {key: known.get(key, "installed") for key in keys}
     for one in updates:
         if not one.is_offered:
             for kb in one.kbs:

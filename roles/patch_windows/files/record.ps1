@@ -34,7 +34,8 @@ function Set-Content-Whole([string]$Path, [string]$Text) {
     # Beside its place first, then there in one step: a power cut leaves the old or the new one.
     [void][IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($Path))
     Open-Flushed "$Path.new" ([IO.FileMode]::Create) $utf8.GetBytes($Text)
-    if ([IO.File]::Exists($Path)) { [IO.File]::Replace("$Path.new", $Path, $null) }
+    # [NullString]: PowerShell would make an empty path of $null.
+    if ([IO.File]::Exists($Path)) { [IO.File]::Replace("$Path.new", $Path, [NullString]::Value) }
     else { [IO.File]::Move("$Path.new", $Path) }
 }
 

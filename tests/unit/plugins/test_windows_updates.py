@@ -1,8 +1,10 @@
 """Windows updates as items of a lock, and the expressions by which win_updates takes exactly these."""
 
+import json
+
 import pytest
 
-from tests.unit.plugins.windows_support import IDS, item, job, load, row
+from tests.unit.plugins.windows_support import IDS, FakeHands, item, job, load, row
 
 updates = load("patch_windows.updates")
 judging = load("patch_windows.judging")
@@ -95,3 +97,40 @@ def test_what_came_in_beside_the_lock_is_named_and_what_a_newer_one_hides_is_not
     before, after = {"KB1:x64": "a", "KB0:x64": "b"}, {"KB1:x64": "a", "KB2:x64": "c", "KB3:x64": "d"}
     locked = job({**item("KB3"), "version": f"{IDS['KB3']}:1"}).items
     assert [one["name"] for one in judging.appeared(before, after, locked)] == ["KB2"]
+
+
+def test_hotfix_that_the_update_agent_forgot_keeps_its_name() -> None:
+    hands = FakeHands(row("KB2", installed=True))
+    hands.files["points\\CHG-1\\before.json"] = json.dumps({"packages": {"KB7:x64": "known"}, "services": []})
+    hands.files["points\\CHG-1\\transaction.json"] = json.dumps(
+        [{"name": "KB8", "arch": "x64", "from": "", "to": "locked"}]
+    )
+    told = hands._look({"Change": "CHG-1"}) | {"hotfixes": ["KB2", "kb7", "KB8", "KB9", "File 1", "KB5"]}
+    looked = load("patch_windows.look")
+    assert looked.packages(looked.read_look(told, 0), read(*hands.rows), {"KB5"}) == {
+        "KB2:x64": f"{IDS['KB2']}:1", "KB7:x64": "known", "KB8:x64": "locked", "KB9:x64": "installed",
+    }  # fmt: skip
+
+
+def test_services_that_come_and_go_are_not_missed() -> None:
+    hands = FakeHands()
+    names = {
+        "App": {}, "sppsvc": {}, "Triggered": {"trigger": True}, "Manual": {"start": "manual"}, "CDPUserSvc": {},
+        "CDPUserSvc_3f2a1": {}, "Broken": {"state": "stopped", "exit_code": 1067}, "New": {"state": "stopped",
+        "exit_code": 1077}, "My_app": {},
+    }  # fmt: skip
+    plain = {"state": "running", "start": "auto", "trigger": False, "exit_code": 0}
+    hands.services = [{"name": name, **plain, **more} for name, more in names.items()]
+    looked = load("patch_windows.look")
+    look = looked.read_look(hands._look({"Change": "CHG-1"}), 0)
+    assert looked.units(look) == {"running": ["App", "CDPUserSvc", "My_app"], "failed": ["Broken"]}
+    assert looked.units(look, ["My*"])["running"] == ["App", "CDPUserSvc"]
+
+
+def test_ports_that_change_with_each_boot_are_not_missed() -> None:
+    ports = [("0.0.0.0", 80), ("::", 5985), ("0.0.0.0", 49664)]
+    told = FakeHands()._look({"Change": "CHG-1"}) | {
+        "listening": [{"address": address, "port": port, "process": "System"} for address, port in ports]
+    }
+    looked = load("patch_windows.look")
+    assert looked.listening(looked.read_look(told, 0)) == ["tcp 0.0.0.0:80 System", "tcp [::]:5985 System"]
