@@ -58,16 +58,9 @@ class Host:
         """Return the packages of the `state` report."""
         return packages(look, *found)
 
-    def state(self, when, look=None, found=None):
-        """Return the `state` report. A search that fails is a problem of the host's updating, and told as such."""
-        look = look or self.look()
-        problems = health(look)
-        if found is None:
-            try:
-                found = self.search()
-            except PatchError as error:
-                problems, found = [*problems, error.message], ([], set())
-        return state_report(when, look, self.job, self.installed(look, found), problems)
+    def state(self, when, look, found):
+        """Return the `state` report."""
+        return state_report(when, look, self.job, self.installed(look, found), health(look))
 
     def wait_until_quiet(self, until):
         """Wait for the host to answer and for what goes on there to end. Return the look.

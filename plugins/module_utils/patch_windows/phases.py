@@ -6,8 +6,9 @@ Patching and putting back are in `patching`.
 import json
 
 from ansible.module_utils.patch_host.errors import PatchError
-from ansible.module_utils.patch_windows.host import FOLDER, Lost
+from ansible.module_utils.patch_windows.host import FOLDER, Lost, is_refused_login
 from ansible.module_utils.patch_windows.judging import judge, transition
+from ansible.module_utils.patch_windows.look import health
 from ansible.module_utils.patch_windows.updates import (
     accepted,
     candidate,
@@ -63,8 +64,12 @@ def protect(host):
 
 
 def verify(host):
-    """Look at the host, its journal included."""
-    return [host.state("now")]
+    """Look at the host, its journal included.
+
+    Where the search fails nothing is told: a host of which half is known would be taken for one that never began.
+    """
+    look = host.look()
+    return [host.state("now", look, host.search())]
 
 
 def release(host):
@@ -104,13 +109,11 @@ def _protect(host, reports):
     look = _wait_for_rivals(host)
     rivals = _hold(host, look)
     look = host.look()
+    for problem in health(look):
+        raise PatchError("The host was to be protected, but %s. Mend it, then try again." % problem)
     updates, _ = found = host.search()
     state = host.state("before", look, found)
     reports.append(state)
-    if state["manager"]["problems"]:
-        raise PatchError(
-            "The host was to be protected, but %s. Mend it, then try again." % state["manager"]["problems"][0]
-        )
     work = judge(host.job, updates)
     refuse_problems(work)
     wanted = [item for item in host.job.items if is_windows_item(item)]
@@ -222,8 +225,14 @@ def _fetch(host, look, work, updates):
     if not missing or look.reasons:
         return []
     arguments = chosen(missing, [one for one in updates if one.is_offered])
-    told = host.hands.updates(dict(arguments, state="downloaded"))
-    if told.get("failed") or told.get("unreachable"):
+    try:
+        told = host.hands.updates(dict(arguments, state="downloaded"))
+    except Lost as lost:
+        if is_refused_login(str(lost)):
+            raise
+        told = {"failed": True, "msg": str(lost)}
+        host.wait_until_answers()
+    if told.get("failed"):
         # Fetching is no installing: doing it again is harmless, and a doubt costs one more search.
         again, _ = host.search()
         left = {one.version for one in again if not one.downloaded} & {one.version for one in missing}

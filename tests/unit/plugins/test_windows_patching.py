@@ -178,3 +178,76 @@ def test_two_who_write_at_once_are_judged_anew() -> None:
     hands._record = another_first  # type: ignore[method-assign]
     with pytest.raises(errors.Refused, match="older than 9"):
         patching.patch(acting)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_connection_that_breaks_while_downloading_costs_a_search(done: bool) -> None:
+    hands = FakeHands(row("KB1", downloaded=False))
+    hands.breaks, hands.is_done_all_the_same = ["win_updates"], done
+    if done:
+        assert phases.protect(host(hands, item("KB1")))[2]["items"][0]["source"] == "repository"
+    else:
+        with pytest.raises(errors.PatchError, match="KB1 was to be downloaded"):
+            phases.protect(host(hands, item("KB1")))
+        assert hands.records()[-1] == ("protect", "end", "failed")
+
+
+def test_host_whose_update_service_is_disabled_is_not_touched() -> None:
+    hands = FakeHands(row("KB1"))
+    hands.agent["start"] = "disabled"
+    with pytest.raises(errors.PatchError, match="wuauserv"):
+        phases.protect(host(hands, item("KB1")))
+
+
+def test_verify_that_cannot_search_tells_nothing() -> None:
+    hands = FakeHands(row("KB1"))
+
+    def offline(parameters: dict[str, Any]) -> dict[str, Any]:
+        raise errors.PatchError("0x8024402C")
+
+    hands._search = offline  # type: ignore[method-assign]
+    with pytest.raises(errors.PatchError, match="0x8024402C"):
+        phases.verify(host(hands))
+
+
+def test_nothing_left_on_offer_is_told_before_the_host_is_touched() -> None:
+    hands = FakeHands(row("KB2"))
+    with pytest.raises(errors.PatchError, match="nothing of the lock is on offer"):
+        phases.protect(host(hands, item("KB1")))
+
+
+def test_update_that_came_in_beside_the_lock_is_a_failure() -> None:
+    hands = FakeHands(row("KB1"), row("KB2"))
+    acting = claimed(hands, item("KB1"))
+    installed = hands._install
+
+    def both(arguments: dict[str, Any]) -> dict[str, Any]:
+        if arguments["state"] == "installed":
+            hands.rows[1]["installed"] = True
+        return installed(arguments)
+
+    hands._install = both  # type: ignore[method-assign]
+    with pytest.raises(errors.PatchError, match="KB2 came in beside it"):
+        patching.patch(acting)
+
+
+def test_release_twice_changes_nothing_and_a_kept_point_stays() -> None:
+    hands = FakeHands(row("KB1"))
+    phases.protect(host(hands, item("KB1")))
+    phases.release(host(hands, keep_point=True))
+    assert any(name.startswith("points") for name in hands.files)
+    assert "claim.json" not in hands.files
+    assert phases.release(host(hands, keep_point=True))[0]["rivals"] == []
+    assert phases.release(host(hands))[0]["freed"] > 0
+    assert not any(name.startswith("points") for name in hands.files)
+
+
+def test_adopting_takes_over_the_claim_and_what_is_open() -> None:
+    hands = FakeHands(row("KB1"))
+    theirs = job(item("KB1"))._replace(token=load("patch_host.journal").Token("theirs", 3))
+    clock = Clock()
+    host_module.Host(theirs, hands, clock=clock, sleep=clock.sleep).begin("protect")
+    with pytest.raises(errors.Refused, match="another installation"):
+        phases.protect(host(hands, item("KB1")))
+    assert phases.adopt(host(hands), "theirs is gone") == [{"kind": "adopted", "changes": ["CHG-1"]}]
+    phases.protect(host(hands, item("KB1")))
