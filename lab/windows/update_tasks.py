@@ -131,8 +131,8 @@ class UpdateTask:
         return [
             reason
             for reason, applies in (
-                ("accept_list", bool(accept) and not _matches(update, accept)),
-                ("reject_list", _matches(update, reject)),
+                ("accept_list", bool(accept) and not matches(update, accept)),
+                ("reject_list", matches(update, reject)),
                 ("hidden", update.hidden),
                 ("category_names", bool(wanted) and "*" not in wanted and has.isdisjoint(wanted)),
                 ("skip_optional", self._arguments["skip_optional"] and update.optional),
@@ -205,8 +205,9 @@ class _Stopped(Exception):
             self.told["hresult"] = hresult
 
 
-def _matches(update: Update, patterns: Sequence[str]) -> bool:
-    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns for text in (update.title, update.kb))
+def matches(update: Update, patterns: Sequence[str]) -> bool:
+    """Match title and KB as one text: PowerShell makes a text of a text plus a list."""
+    return any(re.search(pattern, update.title + update.kb, re.IGNORECASE) for pattern in patterns)
 
 
 def _outcome(update: Update, *, fails: bool) -> dict[str, Any]:

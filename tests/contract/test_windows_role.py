@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.windows import collection, product_scripts
+from lab.windows import collection, product_scripts, update_tasks
 from lab.windows.host import WindowsHost
 from lab.windows.machine import Machine, usual_services
 from lab.windows.process import Inner
@@ -103,3 +103,12 @@ def test_record_leads_out_of_no_folder(host: WindowsHost) -> None:
     work = {"append": [], "write": [{"name": r"..\evil", "text": ""}], "remove": []}
     given = {"Folder": r"C:\f", "Expected": -1, "Work": json.dumps(work)}
     assert host.ask((FILES / "record.ps1").read_text(), "powershell", Inner(), given).rc == 1
+
+
+def test_win_updates_matches_title_and_kb_as_one_text() -> None:
+    text = collection.text("win_updates")
+    assert "$matchList = ($updateInfo.title + $updateInfo.kb)" in text, "look at patch_windows.updates.expressions"
+    assert "$entry -imatch $matchEntry" in text
+    update = Update(kb="KB1", title="Update (KB1)")
+    assert update_tasks.matches(update, [r"\AUpdate \(KB1\)KB1\Z"])
+    assert not update_tasks.matches(update, ["^KB1$"])

@@ -8,7 +8,7 @@ for and looked at, and only what a look confirms is told as done or as failed. W
 from ansible.module_utils.patch_host.errors import PatchError
 from ansible.module_utils.patch_windows.host import Lost, is_refused_login
 from ansible.module_utils.patch_windows.judging import appeared, judge, reached, transition
-from ansible.module_utils.patch_windows.phases import chosen, guarded, refuse_problems
+from ansible.module_utils.patch_windows.phases import chosen, guarded, hold, refuse_problems
 from ansible.module_utils.patch_windows.updates import is_windows_item, kb_of
 
 #: Rounds of installing in one patch: an update may need another first, or want to be alone.
@@ -334,6 +334,8 @@ class _Restoring(_Acting):
 
     def carry_out(self, reports):
         self.start = self.see()
+        # The claim may have ended before, and with it the hold.
+        hold(self.host, self.look)
         before = self.look.kept("before")["packages"]
         brought = [one["name"] for one in self.look.kept("transaction") or []]
         stuck = {}

@@ -107,7 +107,7 @@ def guarded(host, step, act):
 
 def _protect(host, reports):
     look = _wait_for_rivals(host)
-    rivals = _hold(host, look)
+    rivals = hold(host, look)
     look = host.look()
     for problem in health(look):
         raise PatchError("The host was to be protected, but %s. Mend it, then try again." % problem)
@@ -146,7 +146,7 @@ def _wait_for_rivals(host):
         )
 
 
-def _hold(host, look):
+def hold(host, look):
     """Hold whoever updates this host by itself, after writing down how they stood. Return their names."""
     before = look.kept("held")
     if before is None:

@@ -120,30 +120,37 @@ def distribution(system):
 def expressions(chosen, offered):
     """Return the accept_list with which win_updates takes exactly the updates `chosen` out of all that are `offered`.
 
-    win_updates takes an update where an expression matches its title or one of its KBs: `KB500` would take KB5001, too.
-    Raises `PatchError` where no expression can tell two updates apart.
+    Its documentation says that an expression is matched with the title and with each KB; what it does is to match it
+    with both in one text, `TITLEKB5034129`. Each expression is therefore anchored, and holds for either. Raises
+    `PatchError` where two updates cannot be told apart.
     """
     found = []
     for update in chosen:
-        tries = ["^%s$" % re.escape(kb) for kb in update.kbs] + ["^%s$" % _literal(update.title)]
-        exact = [one for one in tries if accepted([one], offered) == {update.id}]
-        if not exact:
-            others = sorted(one.title for one in offered if one.id != update.id and one.title == update.title)
+        pattern = "^%s(?:%s)?$" % (_literal(update.title), _literal(" ".join(update.kbs)))
+        if accepted([pattern], offered) != {update.id}:
+            others = sorted(one.name for one in offered if one.id != update.id and one.title == update.title)
             raise PatchError(
-                "%s was to be installed, but Windows Update offers %d more under the same title and KB (%s), and "
-                "win_updates cannot tell them apart. Nothing was installed. Hide the others on the host."
-                % (update.name, len(others), update.title)
+                "%s was to be installed, but Windows Update offers %s under the same title (%s), and win_updates "
+                "cannot tell them apart. Nothing was installed. Hide the others on the host."
+                % (update.name, ", ".join(others) or "it otherwise", update.title)
             )
-        found.append(exact[0])
-    return sorted(set(found))
+        found.append(pattern)
+    return sorted(found)
 
 
 def accepted(patterns, offered):
-    """Return the ids that win_updates takes with these expressions: PowerShell's -match, which ignores case."""
+    """Return the ids that win_updates takes with these expressions, as it does and as it is documented.
+
+    PowerShell's -imatch ignores case.
+    """
     return {
         one.id
         for one in offered
-        if any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns for text in (one.title, *one.kbs))
+        if any(
+            re.search(pattern, text, re.IGNORECASE)
+            for pattern in patterns
+            for text in (one.title + " ".join(one.kbs), one.title, *one.kbs)
+        )
     }
 
 

@@ -15,18 +15,27 @@ def read(*rows):  # type: ignore[no-untyped-def]
     return updates.read_updates(rows)
 
 
-def test_expression_takes_one_kb_and_not_those_that_begin_with_it() -> None:
-    wanted, longer = read(row("KB1"), row("KB2", kbs=["KB10"], title="Update (KB10)"))
-    (pattern,) = updates.expressions([wanted], [wanted, longer])
-    assert pattern == "^KB1$"
-    assert updates.accepted([pattern], [wanted, longer]) == {wanted.id}
+def test_expression_takes_one_update_and_not_those_that_begin_or_end_like_it() -> None:
+    wanted, *others = read(
+        row("KB1", title="Update (KB1)"),
+        row("KB2", kbs=["KB10"], title="Update (KB1)0"),
+        row("KB3", title="An Update (KB1)"),
+    )
+    (pattern,) = updates.expressions([wanted], [wanted, *others])
+    assert pattern == r"^Update \(KB1\)(?:KB1)?$"
+    assert updates.accepted([pattern], [wanted, *others]) == {wanted.id}
+
+
+def test_expression_of_an_update_with_several_kbs_or_none() -> None:
+    several, none = read(row("KB1", kbs=["KB1", "KB7"]), row("KB2", kbs=[], title="Driver"))
+    assert updates.expressions([several, none], [several, none]) == ["^Driver(?:)?$", r"^Update \(KB1\)(?:KB1 KB7)?$"]
 
 
 def test_two_updates_of_one_kb_are_told_apart_by_their_titles() -> None:
     both = read(row("KB1", title="For x64 (KB9) [1.0]"), row("KB2", kbs=["KB1"], title="For ARM (KB9)"))
     assert [one.name for one in both] == [f"KB1.{IDS['KB1'][:8]}", f"KB1.{IDS['KB2'][:8]}"]
     patterns = updates.expressions(both[:1], both)
-    assert patterns == [r"^For x64 \(KB9\) \[1\.0\]$"]
+    assert patterns == [r"^For x64 \(KB9\) \[1\.0\](?:KB1)?$"]
     assert updates.accepted(patterns, both) == {both[0].id}
 
 
