@@ -126,6 +126,7 @@ class Host:
             files = [("claim.json", self._claim(look, look.claim.get("change", self.job.change)))]
         if left and not self.write(append=records, files=files, expected=look):
             raise PatchError("The host was to be adopted, but somebody else wrote its journal meanwhile. Try again.")
+        self.changed = bool(left)
         return left
 
     def record(self, step, event, outcome="", detail="", change=""):
@@ -171,7 +172,6 @@ class Host:
                 if attempt == _TRIES - 1:
                     raise
                 continue
-            self.changed = self.changed or not told["refused"]
             return not told["refused"]
         return False
 

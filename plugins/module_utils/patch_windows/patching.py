@@ -149,6 +149,7 @@ class _Acting:
         for name in lost:
             told = self._start(name)
             (left if told.get("failed") or told.get("exists") is False else started).append(name)
+        self.host.changed = self.host.changed or bool(started)
         self.look = self.host.look()
         return started, left
 

@@ -152,7 +152,8 @@ def hold(host, look):
     if before is None:
         before = look.told["rivals"]
         host.write(files=[("rivals.json", before)])
-    host.hands.script("rivals.ps1", {"Deed": "hold", "Kept": json.dumps(before)})
+    told = host.hands.script("rivals.ps1", {"Deed": "hold", "Kept": json.dumps(before)})
+    host.changed = host.changed or told["changed"]
     return _names(before)
 
 
@@ -287,6 +288,7 @@ def _release(host, look, claimed, reports):
         remove.append("claim.json")
     records = [host.record("release", "end", "ok"), host.record("release", "released", "ok")]
     host.write(append=records, remove=remove)
+    host.changed = True
     reports.append({"kind": "released", "rivals": rivals, "freed": freed})
 
 

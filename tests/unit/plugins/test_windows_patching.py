@@ -154,6 +154,25 @@ def test_restore_needs_a_point_and_takes_away_what_came() -> None:
     assert patching.restore(host(hands, item("KB1")))[0]["actual"] == []
 
 
+def test_rivals_are_held_before_anything_and_again_for_a_restore() -> None:
+    hands = FakeHands(row("KB1"))
+    acting = claimed(hands, item("KB1"))
+    assert hands.holds
+    patching.patch(acting)
+    phases.release(host(hands, keep_point=True))
+    assert not hands.holds
+    patching.restore(host(hands, item("KB1")))
+    assert hands.holds
+
+
+def test_second_protection_changes_nothing() -> None:
+    hands = FakeHands(row("KB1"))
+    first, again = (host(hands, item("KB1")) for _ in range(2))
+    phases.protect(first)
+    phases.protect(again)
+    assert (first.changed, again.changed) == (True, False)
+
+
 def test_point_that_covers_the_lock_is_kept() -> None:
     hands = FakeHands(row("KB1"))
     phases.protect(host(hands, item("KB1")))

@@ -50,6 +50,7 @@ class FakeHands:
         self.signs: list[str] = []
         self.deeds: list[str] = []
         self.breaks: list[str] = []
+        self.holds = False
         self.is_done_all_the_same = True
         self.answers: dict[str, Row] = {}
         self.services = [{"name": "App", "state": "running", "start": "auto", "trigger": False, "exit_code": 0}]
@@ -108,8 +109,9 @@ class FakeHands:
         self.journal += "".join(f"{line}\n" for line in work["append"])
         return {"refused": False, "bytes": len(self.journal)}
 
-    def _rivals(self, _: Row) -> Row:
-        return {"changed": True}
+    def _rivals(self, parameters: Row) -> Row:
+        was, self.holds = self.holds, parameters["Deed"] == "hold"
+        return {"changed": was is not self.holds}
 
     def _install(self, arguments: Row) -> Row:
         updates = load("patch_windows.updates")
