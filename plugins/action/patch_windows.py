@@ -6,6 +6,7 @@ from pathlib import Path
 
 import ansible.module_utils
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 # What the modules share is found by Ansible for hosts; for itself the controller has to be told once.
 _SHARED = str(Path(__file__).resolve().parents[1] / "module_utils")
@@ -17,6 +18,7 @@ from ansible.module_utils.patch_host.job import parse_job
 from ansible.module_utils.patch_windows import patching, phases
 from ansible.module_utils.patch_windows.host import Host, Lost
 
+display = Display()
 _PHASES = {
     "scanned": phases.scan,
     "downloaded": phases.download,
@@ -116,17 +118,28 @@ class _Hands:
             templar=action._templar,
             shared_loader_obj=action._shared_loader_obj,
         )
-        return self._careful(lambda: other.run(task_vars=self._vars))
+        result = self._careful(lambda: other.run(task_vars=self._vars))
+        if result.get("failed"):
+            self._connect_anew()  # these two keep to themselves what broke
+        return result
 
-    @staticmethod
-    def _careful(act):
+    def _careful(self, act):
         try:
             result = act()
         except Exception as error:
+            self._connect_anew()
             raise Lost("%s: %s" % (type(error).__name__, error))
         if result.get("unreachable"):
+            self._connect_anew()
             raise Lost(_words(result))
         return result
+
+    def _connect_anew(self):
+        """Give a connection up that broke: its keys and its shell are the old one's, and all it gets is HTTP 400."""
+        try:
+            self._action._connection.reset()
+        except Exception as error:
+            display.vv("connecting anew: %s" % error)  # the next who asks for something connects, or fails
 
 
 def _words(result):

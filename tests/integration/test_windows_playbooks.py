@@ -126,7 +126,7 @@ def settled(site: Site, items: list[Item], patched: dict[str, Outcome]) -> dict[
 def again(site: Site, items: list[Item], settled: dict[str, tuple[Outcome, Settlement]]) -> dict[str, Outcome]:
     """Take up again what was never begun, as the orchestrator does, and patch hosts again that are patched."""
     names = [name for name, (_, known) in settled.items() if known is Settlement.NOT_BEGUN]
-    return site.phase("patch", {name: site.job(items) for name in (*names, *CONNECTIONS, "never")})
+    return site.phase("patch", {name: site.job(items) for name in (*names, *CONNECTIONS)})
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +281,8 @@ def test_host_that_must_not_reboot_waits_and_says_so(site: Site, patched: dict[s
     came = patched["never"]
     assert came.outcome == "ok", came.message
     assert (came["reboot"]["done"], came["state"]["reboot_required"]["needed"]) == (False, True)
-    assert site.lab.host("never")["pending_reboot"]
+    assert [one["name"] for one in came["transaction"]["actual"]] == [STACK, CUMULATIVE]
+    assert site.lab.journal("never", "down") == []
 
 
 @pytest.mark.parametrize(
