@@ -93,7 +93,7 @@ class Site:
 
     def installations(self, host: str) -> list[str]:
         """Name the updates that were installed, as often as they were."""
-        return [entry.details["kb"] for entry in self.lab.journal(host, "update-begun")]
+        return [str(entry.details["kb"]) for entry in self.lab.journal(host, "update-begun")]
 
 
 def read_events(text: str) -> dict[str, Outcome]:
@@ -104,7 +104,7 @@ def read_events(text: str) -> dict[str, Outcome]:
             "v2_runner_on_ok": "ok",
             "v2_runner_on_failed": "failed",
             "v2_runner_on_unreachable": "unreachable",
-        }.get(event.get("_event"))
+        }.get(str(event.get("_event")))
         for host, result in event.get("hosts", {}).items() if outcome else ():
             one = found.setdefault(host, Outcome())
             one.outcome, one.message = str(outcome), str(result.get("msg") or "")

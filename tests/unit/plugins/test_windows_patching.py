@@ -75,14 +75,14 @@ def test_refused_login_is_not_tried_again() -> None:
 def test_search_that_fails_after_the_act_is_no_failure_of_the_patch() -> None:
     hands = FakeHands(row("KB1"))
     acting = claimed(hands, item("KB1"))
-    searched = hands._search
+    searched = hands.search_with
 
     def fail_later(parameters: dict[str, Any]) -> dict[str, Any]:
         if "win_updates" in hands.deeds:
             raise errors.PatchError("0x8024402C")
         return searched(parameters)
 
-    hands._search = fail_later  # type: ignore[method-assign]
+    hands.search_with = fail_later
     with pytest.raises(Lost, match="not known: 0x8024402C"):
         patching.patch(acting)
 
@@ -157,12 +157,13 @@ def test_restore_needs_a_point_and_takes_away_what_came() -> None:
 def test_rivals_are_held_before_anything_and_again_for_a_restore() -> None:
     hands = FakeHands(row("KB1"))
     acting = claimed(hands, item("KB1"))
-    assert hands.holds
+    seen = [hands.holds]
     patching.patch(acting)
     phases.release(host(hands, keep_point=True))
-    assert not hands.holds
+    seen.append(hands.holds)
     patching.restore(host(hands, item("KB1")))
-    assert hands.holds
+    seen.append(hands.holds)
+    assert seen == [True, False, True]
 
 
 def test_second_protection_changes_nothing() -> None:
@@ -224,7 +225,7 @@ def test_verify_that_cannot_search_tells_nothing() -> None:
     def offline(parameters: dict[str, Any]) -> dict[str, Any]:
         raise errors.PatchError("0x8024402C")
 
-    hands._search = offline  # type: ignore[method-assign]
+    hands.search_with = offline
     with pytest.raises(errors.PatchError, match="0x8024402C"):
         phases.verify(host(hands))
 

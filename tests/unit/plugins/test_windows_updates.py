@@ -1,6 +1,7 @@
 """Windows updates as items of a lock, and the expressions by which win_updates takes exactly these."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ judging = load("patch_windows.judging")
 PatchError = load("patch_host.errors").PatchError
 
 
-def read(*rows):  # type: ignore[no-untyped-def]
+def read(*rows: dict[str, Any]) -> Any:
     return updates.read_updates(rows)
 
 
@@ -123,7 +124,7 @@ def test_hotfix_that_the_update_agent_forgot_keeps_its_name() -> None:
 
 def test_services_that_come_and_go_are_not_missed() -> None:
     hands = FakeHands()
-    names = {
+    names: dict[str, dict[str, Any]] = {
         "App": {}, "sppsvc": {}, "Triggered": {"trigger": True}, "Manual": {"start": "manual"}, "CDPUserSvc": {},
         "CDPUserSvc_3f2a1": {}, "Broken": {"state": "stopped", "exit_code": 1067}, "New": {"state": "stopped",
         "exit_code": 1077}, "My_app": {},

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class FakeHands:
         self.deeds: list[str] = []
         self.breaks: list[str] = []
         self.holds = False
+        self.search_with: Callable[[Row], Row] = lambda _: {"updates": self.rows}
         self.is_done_all_the_same = True
         self.answers: dict[str, Row] = {}
         self.services = [{"name": "App", "state": "running", "start": "auto", "trigger": False, "exit_code": 0}]
@@ -96,8 +98,8 @@ class FakeHands:
             **{name: self.files.get(f"{point}{name}.json", "") for name in ("point", "before", "transaction")},
         }  # fmt: skip
 
-    def _search(self, _: Row) -> Row:
-        return {"updates": self.rows}
+    def _search(self, parameters: Row) -> Row:
+        return self.search_with(parameters)
 
     def _record(self, parameters: Row) -> Row:
         work = json.loads(parameters["Work"])
