@@ -16,6 +16,7 @@ from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.lock import LockItem, Platform, lock_of
 from orchestrator.domain.parts import why_not_cut
 from orchestrator.domain.plan import HostPlan, PlannedItem
+from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import NotFound, OrchestratorError, Refused
 from orchestrator.flow import lockdown, reports
 from orchestrator.flow.concluding import Conclusion
@@ -228,7 +229,7 @@ def _download(attempt: Attempt, chosen: Sequence[Downloaded], crew: Crew) -> lis
         jobs.append(told(one.host, looking_job(change, one.platform.family, one.items, crew, fetch_to=fetch_to)))
     result = run_look(attempt, Environment.STAGING, "download.yml", jobs, crew, name="download")
     ready = [replace(one, items=items) for one in chosen if (items := _transaction(one, result, change, crew))]
-    missing = crew.packages.missing({i.sha256 for one in ready for i in one.items})
+    missing = crew.packages.missing({i.sha256 for one in ready for i in one.items if i.sha256})
     if missing:
         names = sorted({i.name for one in ready for i in one.items if i.sha256 in missing})
         raise Refused(f"the bytes of {', '.join(names)} did not arrive on the controller.")
@@ -250,11 +251,19 @@ def _transaction(one: Downloaded, result: JobResult, change: ChangeRequest, crew
 def _batch(attempt: Attempt, ready: Sequence[Downloaded], crew: Crew) -> Batch:
     plans = tuple(
         replace(
-            _bare_plan(attempt.change, one.host), platform=one.platform, items=tuple(_planned(i) for i in one.items)
+            _bare_plan(attempt.change, one.host),
+            platform=one.platform,
+            items=tuple(_planned(i) for i in one.items),
+            rollback_class=_class(one.items),
         )
         for one in ready
     )
     return _batch_of(attempt, plans, [one.host for one in ready], crew, name=attempt.name)
+
+
+def _class(items: Sequence[Candidate]) -> RollbackClass:
+    """Return what a restore on staging can promise: of what cannot be removed again, nothing."""
+    return RollbackClass.PACKAGE if all(item.removable for item in items) else RollbackClass.NONE
 
 
 def _batch_of(attempt: Attempt, plans: tuple[HostPlan, ...], hosts: Sequence[Host], crew: Crew, *, name: str) -> Batch:

@@ -37,7 +37,11 @@ _DONE = {None, Fault.HURTS, Fault.LOST_AFTER, Fault.GONE}
 
 @dataclass
 class Machine:
-    """One host. ``installed`` is name -> version, ``offers`` the versions that its repository has of each package."""
+    """One host. ``installed`` is name -> version, ``offers`` the versions that its repository has of each package.
+
+    As Windows hosts do it may keep the ``bytes_here``, have packages that it does not let go (``stays``), and leave out
+    what is on offer no more (``superseded``).
+    """
 
     name: str
     installed: dict[str, str] = field(default_factory=lambda: {**dict.fromkeys(ITEMS, OLD), "nginx": "1.22"})
@@ -50,6 +54,9 @@ class Machine:
     point_class: str = "package"
     problems: list[str] = field(default_factory=list)
     also_installs: dict[str, str] = field(default_factory=dict)
+    bytes_here: bool = False
+    stays: set[str] = field(default_factory=set)
+    superseded: set[str] = field(default_factory=set)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     journal: list[dict[str, Plain]] = field(default_factory=list)
     claim: str = ""
@@ -126,7 +133,7 @@ class Machine:
             "arch": self.platform.arch,
             "installed": [{"name": n, "arch": "amd64", "version": v} for n, v in self.installed.items()],
             "candidates": [
-                package(name, max(offered), before=self.installed[name])
+                self._package(name, max(offered))
                 for name, offered in self.offers.items()
                 if name in self.installed and max(offered) > self.installed[name]
             ],
@@ -143,11 +150,12 @@ class Machine:
             "unavailable": [n for n, v in wanted.items() if v not in self.offers.get(n, ())],
             "transitions": [self._change(n, v) for n, v in {**wanted, **more}.items()],
             "problems": [*self.problems],
+            "irremovable": [*sorted(self.stays)],
         }
 
     def _download(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
         whole = {**items_of(job), **self.also_installs}
-        rows: list[Plain] = [package(n, v, before=self.installed.get(n, "")) for n, v in whole.items()]
+        rows: list[Plain] = [self._package(n, v) for n, v in whole.items()]
         return self._answer(fault, {"kind": "download", "items": rows})
 
     def _protect(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
@@ -196,7 +204,8 @@ class Machine:
 
     def _install(self, items: Mapping[str, str], fault: Fault | None) -> None:
         if fault in _DONE:
-            mine = {n: v for n, v in items.items() if n in self.installed or n in self.also_installs}
+            here = {*self.installed, *self.also_installs} - self.superseded
+            mine = {n: v for n, v in items.items() if n in here}
             self.patched += any(self.installed.get(n) != v for n, v in mine.items())
             self.installed.update(mine)
         elif fault in (Fault.FAILS_HALF_WAY, Fault.LOST_HALF_WAY):
@@ -292,7 +301,15 @@ class Machine:
         done: list[Plain] = [
             {"name": n, "arch": "amd64", "from": before.get(n, ""), "to": self.installed.get(n, "")} for n in names
         ]
-        return {"kind": "transaction", "predicted": done, "actual": done, "restarted": [], "not_restarted": []}
+        gone: list[Plain] = [self._change(name, NEW) for name in sorted(self.superseded)]
+        return {
+            "kind": "transaction", "predicted": done, "actual": done, "missing": gone,
+            "restarted": [], "not_restarted": [],
+        }  # fmt: skip
+
+    def _package(self, name: str, version: str) -> Report:
+        row = package(name, version, before=self.installed.get(name, ""))
+        return {**row, "sha256": "" if self.bytes_here else row["sha256"], "removable": name not in self.stays}
 
     def _change(self, name: str, version: str) -> Report:
         return {"name": name, "arch": "amd64", "from": self.installed.get(name, ""), "to": version}

@@ -42,6 +42,7 @@ _OWN = (
 _CONTROLLERS = "default"
 #: Made by Ansible or by us, not said by the inventory.
 _GENERATED = frozenset({"inventory_file", "inventory_dir", "playbook_dir", "groups", "group_names", "patch_job"})
+_WINDOWS = "windows"
 _SSH = {"smart", "ssh", "paramiko", "paramiko_ssh", "libssh"}
 _REFERENCE = re.compile(r"{{\s*([A-Za-z_]\w*)\s*}}")
 _DEPTH = 10
@@ -67,7 +68,7 @@ class Reader:
             name=name,
             groups=groups,
             connection=one.connection(),
-            family=one.word("patch_family", ("", "apt", "dnf", "zypper")),
+            family=one.family(),
             zone=one.text("patch_zone"),
             cluster=one.text("patch_cluster"),
             statefulness=Statefulness(one.word("patch_state", tuple(Statefulness), Statefulness.STATEFUL)),
@@ -181,6 +182,11 @@ class _One:
         if isinstance(value, list):
             return tuple(dict.fromkeys(str(item) for item in value if item))
         return tuple(dict.fromkeys(part for part in re.split(r"[,\s]+", self.text(variable)) if part))
+
+    def family(self) -> str:
+        """Return the package family; a host that is reached as Windows is Windows, whatever is not said."""
+        named = self.word("patch_family", ("", "apt", "dnf", "zypper", _WINDOWS))
+        return named or (_WINDOWS if self._kind() in ("winrm", "psrp") else "")
 
     def installation(self) -> str:
         name = self.text("patch_ansible")

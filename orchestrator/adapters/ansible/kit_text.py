@@ -55,7 +55,7 @@ def readme(facts: Facts) -> str:
         "Where Patch Orchestrator still works, use that instead, so that it knows:\n"
         f"    orchestrator change rollback {plan.change}",
         *_commands(facts),
-        _what_happens(),
+        _what_happens(facts),
         _needed(facts),
         *([_machines()] if facts.snapshots else []),
         _hosts(facts),
@@ -117,12 +117,15 @@ def _case(host: str, lines: Snapshots, plan: HostPlan) -> str:
     return f"    {shlex.quote(host)})\n        {commands} ;;"
 
 
-def _what_happens() -> str:
+def _what_happens(facts: Facts) -> str:
+    has_windows = any(plan.platform.family == "windows" for plan in facts.plan.hosts)
+    windows = "Windows hosts know in C:\\ProgramData\\patch-orchestrator which updates came, and remove these.\n"
     return (
         "WHAT HAPPENS\n"
         "Each host takes the old packages from its own disk (/var/lib/patch-orchestrator/points), puts them back in\n"
         "one transaction, removes what the patch added, reboots if that is needed, and notes it in its journal. Doing\n"
         "it twice changes nothing. A host that was never touched has no such folder: it fails at once, unharmed.\n"
+        f"{windows if has_windows else ''}"
         "At the end every host has a line; failed=0 unreachable=0 means that it is back. Repeat for the others.\n"
         '"token 17 is older than 19": the orchestrator was there later than this kit. If it is really gone, add:\n'
         f"    -e {TOKEN}=19"

@@ -122,6 +122,14 @@ def test_patch_variables_say_what_the_host_is() -> None:
     assert host.settings == {"patch_drain": "true", "patch_owner": "mail team"}
 
 
+@pytest.mark.parametrize(
+    ("connection", "family"), [("ssh", ""), ("winrm", "windows"), ("ansible.builtin.psrp", "windows")]
+)
+def test_host_that_is_reached_as_windows_is_windows(connection: str, family: str) -> None:
+    assert read(ansible_connection=connection).family == family
+    assert read(ansible_connection=connection, patch_family="apt").family == "apt"
+
+
 def test_patch_variables_say_which_ansible_works_on_the_host_and_which_limits_count_it() -> None:
     host = read(patch_ansible="legacy", patch_throttle_group="esx1, mirror")
     assert (host.ansible, host.throttle, host.settings) == ("legacy", ("esx1", "mirror"), {})
