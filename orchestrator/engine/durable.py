@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, SQLAlchemyDatasource
@@ -38,6 +38,8 @@ _KIND, _NAME = "carrying", "attempt"
 _UNFINISHED = ["ENQUEUED", "PENDING", "DELAYED"]
 #: Seconds between two looks at what stands in line, and between two attempts to reach a database that is away.
 POLL, PATIENCE = 0.2, 1.0
+#: Seconds after which a workflow that is ours and that no thread carries is lost.
+LOST, _LATER = 10.0, float("inf")
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,8 @@ class Durable:
     ) -> None:
         self._crew, self._codec, self._sharing, self._at_once = crew, codec, sharing, at_once
         self._executor = executor
+        self._here: set[str] = set()
+        self._unseen: dict[str, float] = {}
         # The connections are ours; the address only says of which kind the database is.
         url = engine.url.render_as_string(hide_password=True)
         serializer = DBOSPortableJSONSerializer()
@@ -193,6 +197,31 @@ class Durable:
         # The one private function that is used: it changes a row only while it is pending and owned by a dead worker.
         return len(DBOS._recover_pending_workflows(dead)) if dead else 0
 
+    def find_lost(self) -> int:
+        """Put what the engine holds for ours, and no thread of ours carries, in line again; return how much it was.
+
+        The engine gives a workflow to a thread when it is taken from its line. Where the database goes away at that
+        very moment, it is left without one, and its owner lives.
+        """
+        held = DBOS.list_workflows(status="PENDING", executor_id=[self._executor], load_input=False, load_output=False)
+        unseen = {one.workflow_id: one.queue_name for one in held if one.workflow_id not in self._here}
+        # One that has just been taken from its line comes here in a moment.
+        lost = {name: line for name, line in unseen.items() if time.monotonic() - self._unseen.get(name, _LATER) > LOST}
+        self._unseen = {name: self._unseen.get(name, time.monotonic()) for name in unseen if name not in lost}
+        for name, line in lost.items():
+            log.warning("%s was lost, and is put in line again", name)
+            DBOS.resume_workflow(name, queue_name=line)
+        return len(lost)
+
+    @contextmanager
+    def _carried_here(self) -> Iterator[None]:
+        name = DBOS.workflow_id or ""
+        self._here.add(name)
+        try:
+            yield
+        finally:
+            self._here.discard(name)
+
     def _register(self, zone: str) -> None:
         DBOS.register_queue(line_of(zone), worker_concurrency=self._at_once, polling_interval_sec=POLL)
 
@@ -236,10 +265,15 @@ class Durable:
 
         @DBOS.workflow(name="shard")
         def carry_shard(text: str) -> str:
-            return work(text)
+            with self._carried_here():
+                return work(text)
 
         @DBOS.workflow(name="carry")
         def carry(change_id: str) -> None:
+            with self._carried_here():
+                carry_on(change_id)
+
+        def carry_on(change_id: str) -> None:
             number = 0
             while (follows := turn(change_id))["kind"] != "over":
                 number += 1

@@ -186,7 +186,8 @@ class Worker:
             self._workers.leave(worker)
         for dead in [*gone, *self._workers.fence(self._manner.lease)]:
             log.warning("worker %s is dead: its work is taken over", dead)
-        found = self._durable.take_over(lambda: {worker.id for worker in self._workers.seen()})
+        found = self._durable.find_lost()
+        found += self._durable.take_over(lambda: {worker.id for worker in self._workers.seen()})
         there = self._workers.seen()
         # One is enough to look for work that nobody has in hand: the oldest that carries changes.
         if next((worker.id for worker in there if not worker.zones), "") != self._name:

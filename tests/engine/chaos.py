@@ -97,7 +97,7 @@ def _do_something(
 def _wait_for_the_end(
     site: FakeSite, pool: Pool, disk: DiskSite, workers: list[int], seed: int, deeds: list[str]
 ) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 200
     while True:
         for at, worker in enumerate(workers):
             if not pool.lives(worker):

@@ -25,7 +25,7 @@ def workers() -> Iterator[Pool]:
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(20))
 def test_however_bad_the_night_every_host_is_worked_on_once_and_told_truly(
     seed: int, server: Server, workers: Pool, tmp_path: Path

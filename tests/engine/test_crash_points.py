@@ -286,6 +286,7 @@ BY_HAND = {
     "flow.closing.give_up_points": "change close, rollback-point release",
     "flow.closing._mark_released": "change close, rollback-point release",
     "flow.evidencing.sign_heads": "audit checkpoint, evidence export, backup create",
+    "flow.housekeeping._say_what_goes": "housekeeping",
     "flow.intake.submit": "change submit",
     "flow.lockdown._write": "lockdown begin and lift",
     "flow.sticking.take_up": "change resume",
