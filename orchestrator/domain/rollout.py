@@ -72,23 +72,38 @@ class Wave:
         return tuple(host for batch in self.batches for host in batch)
 
 
-def waves(hosts: Sequence[str], policy: RolloutPolicy, clusters: Mapping[str, str] | None = None) -> tuple[Wave, ...]:
+def waves(
+    hosts: Sequence[str],
+    policy: RolloutPolicy,
+    clusters: Mapping[str, str] | None = None,
+    tiers: Mapping[str, int] | None = None,
+) -> tuple[Wave, ...]:
     """Cut the hosts, in the order given, into waves and batches.
 
-    Every host is in exactly one batch, and no batch holds two members of one cluster (host -> cluster name).
+    Every host is in exactly one batch, no batch holds two members of one cluster (host -> cluster name), and no wave
+    hosts of two tiers (host -> place): a lower place goes first, and has the canaries.
     """
+    by_tier: dict[int, list[str]] = {}
+    for host in hosts:
+        by_tier.setdefault((tiers or {}).get(host, 0), []).append(host)
     groups: list[tuple[bool, Sequence[str]]] = []
-    rest = list(hosts)
-    if policy.canary is not None and rest:
-        size = policy.canary.at_least_one(len(rest))
-        groups.append((True, rest[:size]))
-        rest = rest[size:]
-    size = policy.wave.at_least_one(len(rest)) if rest else 1
-    groups += [(False, rest[at : at + size]) for at in range(0, len(rest), size)]
+    for tier in sorted(by_tier):
+        rest = by_tier[tier]
+        if policy.canary is not None and not groups:
+            size = policy.canary.at_least_one(len(rest))
+            groups.append((True, rest[:size]))
+            rest = rest[size:]
+        size = policy.wave.at_least_one(len(rest)) if rest else 1
+        groups += [(False, rest[at : at + size]) for at in range(0, len(rest), size)]
     return tuple(
         Wave(number=number, canary=canary, batches=_batches(group, policy.batch, clusters or {}))
         for number, (canary, group) in enumerate(groups, start=1)
     )
+
+
+def tier_of(groups: Sequence[str], order: Sequence[str]) -> int:
+    """Return a host's place by its inventory groups: the first group of the order that it is in, or after all."""
+    return next((place for place, group in enumerate(order) if group in groups), len(order))
 
 
 def _batches(hosts: Sequence[str], batch: Amount, clusters: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:

@@ -186,7 +186,7 @@ class _One:
     def family(self) -> str:
         """Return the package family; a host that is reached as Windows is Windows, whatever is not said."""
         named = self.word("patch_family", ("", "apt", "dnf", "zypper", _WINDOWS))
-        return named or (_WINDOWS if self._kind() in ("winrm", "psrp") else "")
+        return named or (_WINDOWS if self._kind() in hostvars_winrm.KINDS else "")
 
     def installation(self) -> str:
         name = self.text("patch_ansible")
