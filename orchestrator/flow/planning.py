@@ -243,6 +243,7 @@ def _host_plan(
         cluster=host.cluster,
         zone=host.zone,
         ansible=host.ansible,
+        drain=host.drain,
         variables=host.fingerprint,
     )
 
