@@ -55,6 +55,7 @@ def readme(facts: Facts) -> str:
         _what_happens(),
         _needed(facts),
         *([_machines()] if facts.snapshots else []),
+        *_drained(facts),
         _hosts(facts),
     ]
     return "\n\n".join(parts) + "\n"
@@ -155,6 +156,31 @@ def _machines() -> str:
         "    sh restore-snapshots.sh HOST\n"
         "Afterwards run the command above with --limit HOST; it checks the packages and notes it in the host's journal."
     )
+
+
+def _drained(facts: Facts) -> list[str]:
+    """Tell which hosts may be out of service, and how they come back; nothing where no role takes any out."""
+    plan = facts.plan
+    roles: dict[str, list[str]] = {}
+    for host in plan.hosts:
+        if host.drain:
+            roles.setdefault(host.drain, []).append(host.host)
+    if not roles:
+        return []
+    vault = " --ask-vault-pass" if facts.is_vaulted else ""
+    lines = [f"  - {', '.join(names)} (by the role {role})" for role, names in sorted(roles.items())]
+    return [
+        "\n".join(
+            [
+                "MAY BE OUT OF SERVICE (DRAINED)",
+                "These hosts are taken out of service before they are worked on, and putting packages back does not take",
+                "them back into it. Look at each (the balancer, the cluster) before the command above: one that is in service",
+                "is better drained first (playbooks/drain.yml). When a host is back and well:",
+                f"    ansible-playbook -i inventory playbooks/undrain.yml{vault} --limit HOST",
+                *lines,
+            ]
+        )
+    ]
 
 
 def _hosts(facts: Facts) -> str:
