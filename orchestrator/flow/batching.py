@@ -121,13 +121,14 @@ def work(working: Working, batch: Batch, runs: Sequence[HostRun]) -> None:
     batch = batch.only(_open(state))
     services = _services_before(batch, crew)
     before = _protect(working, batch, state)
-    batch, began = batch.only(_open(state)), crew.now()
+    batch = batch.only(_open(state))
     if not _drain(working, batch, state, turns):
         return
     batch = batch.only(_open(state))
     if not batch.names or _turned_back(working, batch, state, turns, lambda go_on: may_patch(batch, crew, go_on)):
         return
     _mark(working, state, batch.names, status=HostStatus.PATCHING, touched=True)
+    began = crew.now() - turns.took
     patched = _patch_until_known(batch, crew)
     _mark(working, state, batch.names, status=HostStatus.VERIFYING)
     done = crew.now()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 from orchestrator.domain.job import HostOutcome, JobResult
 from orchestrator.domain.journal import Step
@@ -43,11 +44,12 @@ class Turns:
     """How often hosts of a batch were drained and went back into service before they were patched.
 
     A job runs once under its name. So who drains again needs another name, and who goes on after a crash the same one:
-    both follow from the journal.
+    both follow from the journal. ``took`` is the time of the draining here and now.
     """
 
     def __init__(self, batch: Batch, crew: Crew) -> None:
         self._crew, self._last, self._is_open = crew, 0, False
+        self.took = timedelta(0)
         if not with_hook(batch).names:
             return
         begun = re.compile(re.escape(batch.job_id(f"{Step.UNDRAIN}.turned")) + r"(\d+)")
@@ -73,7 +75,10 @@ class Turns:
 
     def out(self, batch: Batch) -> tuple[dict[str, str], frozenset[str]]:
         """Take the hosts out of service, as ``take_out`` does."""
-        return take_out(batch, self._crew, suffix=self._suffix)
+        began = self._crew.now()
+        told = take_out(batch, self._crew, suffix=self._suffix)
+        self.took = self._crew.now() - began
+        return told
 
     def back(self, batch: Batch) -> dict[str, str]:
         """Put untouched hosts back into service; return those that are not."""

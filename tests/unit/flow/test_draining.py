@@ -72,6 +72,13 @@ def test_draining_is_in_the_journal_as_other_steps_are(drained: FakeSite) -> Non
     assert {outcome for _, outcome in steps} == {"ok"}
 
 
+def test_time_that_draining_takes_counts_as_time_of_the_patch(drained: FakeSite) -> None:
+    drained.runner.during(".l1.w1.b1.drain", lambda: drained.clock.pass_by(100))
+    drained.ran()
+    (took,) = drained.store.durations(["web1"], Environment.PRODUCTION)["web1"]
+    assert took.patch.total_seconds() == 100 + 10 + 10 + 1
+
+
 def test_rehearsal_drains_staging_hosts_for_each_patch_and_for_the_way_back(drained: FakeSite) -> None:
     drained.staged()
     assert playbooks(drained, Environment.STAGING) == [
