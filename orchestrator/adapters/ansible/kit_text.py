@@ -169,18 +169,14 @@ def _drained(facts: Facts) -> list[str]:
         return []
     vault = " --ask-vault-pass" if facts.is_vaulted else ""
     lines = [f"  - {', '.join(names)} (by the role {role})" for role, names in sorted(roles.items())]
-    return [
-        "\n".join(
-            [
-                "MAY BE OUT OF SERVICE (DRAINED)",
-                "These hosts are taken out of service before they are worked on, and putting packages back does not take",
-                "them back into it. Look at each (the balancer, the cluster) before the command above: one that is in service",
-                "is better drained first (playbooks/drain.yml). When a host is back and well:",
-                f"    ansible-playbook -i inventory playbooks/undrain.yml{vault} --limit HOST",
-                *lines,
-            ]
-        )
-    ]
+    text = (
+        "MAY BE OUT OF SERVICE (DRAINED)\n"
+        "These hosts are taken out of service before they are worked on, and putting packages back does not take them\n"
+        "into it again. Look at each (the balancer, the cluster) before the command above; one that is in service is\n"
+        "better drained first, with playbooks/drain.yml in the same way. When a host is back, and well:\n"
+        f"    ansible-playbook -i inventory playbooks/undrain.yml{vault} --limit HOST"
+    )
+    return ["\n".join((text, *lines))]
 
 
 def _hosts(facts: Facts) -> str:
