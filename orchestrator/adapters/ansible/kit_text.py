@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 from orchestrator.adapters.ansible.kit_inventory import TOKEN, group_of
 from orchestrator.domain.inventory import Host
@@ -168,7 +169,8 @@ def _drained(facts: Facts) -> list[str]:
     if not roles:
         return []
     vault = " --ask-vault-pass" if facts.is_vaulted else ""
-    lines = [f"  - {', '.join(names)} (by the role {role})" for role, names in sorted(roles.items())]
+    told = [f"  - {', '.join(names)} (by the role {role})" for role, names in sorted(roles.items())]
+    lines = [fill(line, width=110, subsequent_indent="    ", break_on_hyphens=False) for line in told]
     text = (
         "MAY BE OUT OF SERVICE (DRAINED)\n"
         "These hosts are taken out of service before they are worked on, and putting packages back does not take them\n"
