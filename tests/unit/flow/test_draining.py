@@ -17,6 +17,7 @@ from tests.fakes.machines import Fault, Machine
 from tests.fakes.runner import Killed, When
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import NEW, OLD, spec
+from tests.unit.flow.conftest import NewSite
 
 ROLE = "site.web.drain"
 SOME = Amount(value=4)
@@ -354,8 +355,8 @@ def test_never_two_members_are_out_of_service_at_once(clustered: FakeSite) -> No
     assert set(out) == {0, 1}
 
 
-def test_staging_members_of_one_cluster_are_rehearsed_one_after_the_other(new_site: object) -> None:
-    site: FakeSite = new_site(stage=3)  # type: ignore[operator]
+def test_staging_members_of_one_cluster_are_rehearsed_one_after_the_other(new_site: NewSite) -> None:
+    site = new_site(stage=3)
     for name in ("stage1", "stage3"):
         site.inventory.change(name, lambda host: replace(host, cluster="shop", drain=ROLE))
     out: list[int] = []

@@ -160,7 +160,7 @@ def test_answer_of_haproxy_that_is_a_refusal_is_told(shop: FakeHaproxy) -> None:
 
 
 def test_command_goes_over_the_socket_as_one_line(tmp_path: Path) -> None:
-    path, heard = tmp_path / "admin.sock", []
+    path, heard = tmp_path / "admin.sock", list[bytes]()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen()
