@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+
+from orchestrator.domain.canonical import CAME_LATER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,12 @@ class OnTrip(StrEnum):
     NONE = "none"
 
 
+class OneAtATimePer(StrEnum):
+    """Of which hosts only one may be out of service at a time, over the whole change."""
+
+    CLUSTER = "cluster"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPolicy:
     """The shape of a rollout.
@@ -46,7 +54,8 @@ class RolloutPolicy:
     ``canary`` hosts go first and ``soak`` is waited after them; the rest is cut into waves of ``wave``; ``batch`` hosts
     of a wave are worked on together. ``max_failures`` is for the whole change, ``max_unfit`` for hosts that were found
     dead or unfit before they were touched: a percentage of it is rounded up, since one dead host in a small fleet is no
-    reason to leave the others open.
+    reason to leave the others open. Two members of one cluster are never in one batch; with ``one_at_a_time_per`` a
+    member is left alone, too, as long as one that came before it is not known to be in service (domain/clusters.py).
     """
 
     canary: Amount | None = None
@@ -56,6 +65,7 @@ class RolloutPolicy:
     max_failures: Amount = Amount(value=0)
     max_unfit: Amount = Amount(value=10, percent=True)
     on_trip: OnTrip = OnTrip.FAILED
+    one_at_a_time_per: OneAtATimePer | None = field(default=None, metadata=CAME_LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,9 +138,16 @@ def protect(batch: Batch, crew: Crew) -> dict[str, Protected]:
     return found
 
 
+def may_begin(
+    batch: Batch, step: Step, playbook: str, crew: Crew, go_on: Callable[[], bool], *, suffix: str = ""
+) -> bool:
+    """Wait for the controller to have a place for a phase, as long as ``go_on`` says; False: it has none."""
+    return crew.runner.reserve(_job(batch, step.value + suffix, playbook, {}), go_on)
+
+
 def may_patch(batch: Batch, crew: Crew, go_on: Callable[[], bool]) -> bool:
     """Wait for the controller to have a place for the patch phase, as long as ``go_on`` says; False: it has none."""
-    return crew.runner.reserve(_job(batch, Step.PATCH.value, PATCH, {}), go_on)
+    return may_begin(batch, Step.PATCH, PATCH, crew, go_on)
 
 
 def patch(batch: Batch, crew: Crew, *, suffix: str = "") -> dict[str, Patched]:

@@ -244,6 +244,7 @@ def _host_plan(
         cluster=host.cluster,
         zone=host.zone,
         ansible=host.ansible,
+        drain=host.drain,
         variables=host.fingerprint,
     )
 

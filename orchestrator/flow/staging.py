@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from orchestrator.domain.admission import Durations
 from orchestrator.domain.baseline import Candidate, LeftOut, select
 from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.clusters import why_no_drain
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
 from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.job import HostOutcome, JobResult
@@ -17,6 +19,7 @@ from orchestrator.domain.lock import LockItem, Platform, lock_of
 from orchestrator.domain.parts import why_not_cut
 from orchestrator.domain.plan import HostPlan, PlannedItem
 from orchestrator.domain.rollback import RollbackClass
+from orchestrator.domain.rollout import RolloutPolicy, waves
 from orchestrator.errors import NotFound, OrchestratorError, Refused
 from orchestrator.flow import lockdown, reports
 from orchestrator.flow.concluding import Conclusion
@@ -123,6 +126,8 @@ def _hosts(attempt: Attempt, crew: Crew) -> tuple[Sequence[Host], Sequence[Host]
         raise Refused(f"{', '.join(sorted(both))}: a host cannot prove a change to itself, it is in both inventories.")
     if wrong := why_not_cut((*staging, *production), attempt.content, crew.throttle):
         raise Refused("; ".join(wrong))
+    if wrong := why_no_drain((*staging, *production), attempt.content):
+        raise Refused("; ".join(wrong))
     return staging, production
 
 
@@ -135,8 +140,9 @@ def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
     chosen, left_out = _choose(attempt, hosts, crew)
     attempt.go_on(crew)
     ready = _download(attempt, chosen, crew)
-    batch = _batch(attempt, ready, crew)
-    passed = rehearse(batch, attempt, crew)
+    passed: dict[str, Durations] = {}
+    for batch in _one_member_at_a_time(_batch(attempt, ready, crew)):
+        passed |= rehearse(batch, attempt, crew)
     proven: dict[Platform, dict[tuple[str, str], LockItem]] = {}
     for one in ready:
         if one.host.name in passed:
@@ -159,6 +165,16 @@ def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
         unproven=(*unproven, *left_out),
         durations=tuple(passed.values()),
     )
+
+
+def _one_member_at_a_time(batch: Batch) -> list[Batch]:
+    """Cut the batch so that no two members of one cluster are rehearsed together."""
+    clusters = {plan.host: plan.cluster for plan in batch.plans}
+    rounds = [names for wave in waves(batch.names, RolloutPolicy(), clusters) for names in wave.batches]
+    return [
+        batch.only(names, name=batch.name if number == 1 else f"{batch.name}.r{number}")
+        for number, names in enumerate(rounds, start=1)
+    ]
 
 
 def _add_waived(
@@ -294,6 +310,7 @@ def _bare_plan(change: ChangeRequest, host: Host) -> HostPlan:
         cluster=host.cluster,
         zone=host.zone,
         ansible=host.ansible,
+        drain=host.drain,
         variables=host.fingerprint,
     )
 

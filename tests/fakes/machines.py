@@ -64,6 +64,8 @@ class Machine:
     boots: int = 1
     patched: int = 0
     at_work: Mapping[str, Plain] | None = None
+    in_service: bool = True
+    patched_in_service: int = 0
 
     def suffers(self, playbook: str, *faults: Fault) -> None:
         """Let the phase go wrong so the next times; the last fault stays."""
@@ -114,6 +116,8 @@ class Machine:
             "scan.yml": self._scan,
             "download.yml": self._download,
             "protect.yml": self._protect,
+            "drain.yml": self._drain,
+            "undrain.yml": self._undrain,
             "patch.yml": self._patch,
             "verify.yml": self._verify,
             "restore.yml": self._restore,
@@ -178,12 +182,22 @@ class Machine:
         }
         return self._answer(fault, self._state("before"), point, {"kind": "packages", "items": []})
 
+    def _drain(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
+        # One that fails may have gone half of the way: new work does not come any more.
+        self.in_service = self.in_service and fault is Fault.LOST_BEFORE
+        return self._answer(fault, {"kind": "drained", "by": job["drain"]})
+
+    def _undrain(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
+        self.in_service = self.in_service or fault in _DONE
+        return self._answer(fault, {"kind": "undrained", "by": job["drain"]})
+
     def _patch(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
         if (refused := self._refuses(job, "patch")) is not None:
             return refused
         if fault is Fault.LOST_BEFORE:
             return self._answer(fault)
         self._write(job, "patch", "begin")
+        self.patched_in_service += self.in_service
         before = dict(self.installed)
         self._install(items_of(job), fault)
         if fault is Fault.HURTS:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 from orchestrator.adapters.ansible.kit_inventory import TOKEN, group_of
 from orchestrator.adapters.ansible.lookups import Lookup, LookupKind
@@ -58,6 +59,7 @@ def readme(facts: Facts) -> str:
         _what_happens(facts),
         _needed(facts),
         *([_machines()] if facts.snapshots else []),
+        *_drained(facts),
         _hosts(facts),
     ]
     return "\n\n".join(parts) + "\n"
@@ -164,6 +166,28 @@ def _machines() -> str:
         "    sh restore-snapshots.sh HOST\n"
         "Afterwards run the command above with --limit HOST; it checks the packages and notes it in the host's journal."
     )
+
+
+def _drained(facts: Facts) -> list[str]:
+    """Tell which hosts may be out of service, and how they come back; nothing where no role takes any out."""
+    plan = facts.plan
+    roles: dict[str, list[str]] = {}
+    for host in plan.hosts:
+        if host.drain:
+            roles.setdefault(host.drain, []).append(host.host)
+    if not roles:
+        return []
+    vault = " --ask-vault-pass" if facts.is_vaulted else ""
+    told = [f"  - {', '.join(names)} (by the role {role})" for role, names in sorted(roles.items())]
+    lines = [fill(line, width=110, subsequent_indent="    ", break_on_hyphens=False) for line in told]
+    text = (
+        "MAY BE OUT OF SERVICE (DRAINED)\n"
+        "These hosts are taken out of service before they are worked on, and putting packages back does not take them\n"
+        "into it again. Look at each (the balancer, the cluster) before the command above; one that is in service is\n"
+        "better drained first, with playbooks/drain.yml in the same way. When a host is back, and well:\n"
+        f"    ansible-playbook -i inventory playbooks/undrain.yml{vault} --limit HOST"
+    )
+    return ["\n".join((text, *lines))]
 
 
 def _hosts(facts: Facts) -> str:
