@@ -224,9 +224,10 @@ def _rollout(plan: PatchPlan) -> str:
     rollout = plan.spec.rollout
     soak = f", soak {_duration(rollout.soak.total_seconds())}" if rollout.soak else ""
     single = f", one at a time per {rollout.one_at_a_time_per}" if rollout.one_at_a_time_per else ""
+    tiers = f", tier by tier ({', '.join(rollout.order)})" if rollout.order else ""
     return (
-        f"{len(plan.hosts)} hosts in {len(plan.waves)} waves{soak}{single}; {rollout.max_failures} may fail, then: "
-        f"on_trip {rollout.on_trip}; {rollout.max_unfit} may be unfit"
+        f"{len(plan.hosts)} hosts in {len(plan.waves)} waves{tiers}{soak}{single}; {rollout.max_failures} may fail, "
+        f"then: on_trip {rollout.on_trip}; {rollout.max_unfit} may be unfit"
     )
 
 

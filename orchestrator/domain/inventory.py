@@ -109,9 +109,9 @@ class Host:
     """One host. ``fingerprint`` is the HMAC, under the site key, of all its variables.
 
     Read from the host variables ``patch_family`` (apt, dnf, zypper, windows; "" = detect), ``patch_zone``,
-    ``patch_cluster``, ``patch_drain`` (the role that takes it out of service and back), ``patch_state``, ``patch_rollback`` (provider
-    names; () = packages), ``patch_ansible`` (the Ansible installation that works on it; "" = the controller's own) and
-    ``patch_throttle_group`` (names of limits).
+    ``patch_cluster``, ``patch_drain`` (the role that takes it out of service and back), ``patch_state``,
+    ``patch_rollback`` (provider names; () = packages), ``patch_ansible`` (the Ansible installation that works on it;
+    "" = the controller's own) and ``patch_throttle_group`` (names of limits).
     """
 
     name: str

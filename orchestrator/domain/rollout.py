@@ -56,6 +56,7 @@ class RolloutPolicy:
     dead or unfit before they were touched: a percentage of it is rounded up, since one dead host in a small fleet is no
     reason to leave the others open. Two members of one cluster are never in one batch; with ``one_at_a_time_per`` a
     member is left alone, too, as long as one that came before it is not known to be in service (domain/clusters.py).
+    ``order`` names inventory groups, one for each tier: a tier begins when the one before it has ended.
     """
 
     canary: Amount | None = None
@@ -66,6 +67,7 @@ class RolloutPolicy:
     max_unfit: Amount = Amount(value=10, percent=True)
     on_trip: OnTrip = OnTrip.FAILED
     one_at_a_time_per: OneAtATimePer | None = field(default=None, metadata=CAME_LATER)
+    order: tuple[str, ...] = field(default=(), metadata=CAME_LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

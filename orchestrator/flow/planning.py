@@ -15,7 +15,7 @@ from orchestrator.domain.job import HostJob, HostOutcome, HostResult, Job, JobRe
 from orchestrator.domain.lock import LockItem, PatchLock, Platform
 from orchestrator.domain.plan import HostPlan, NotIncluded, PatchPlan, PlannedItem, Prediction, Transition
 from orchestrator.domain.rollback import PACKAGES, RollbackClass, allowed, best, package_class, why_not_by_itself
-from orchestrator.domain.rollout import waves
+from orchestrator.domain.rollout import tier_of, waves
 from orchestrator.errors import Refused
 from orchestrator.flow import reports
 from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Crew
@@ -54,11 +54,15 @@ def make_plan(
         why = "; ".join(f"{p.host}: {p.reason}" for p in found[:5])
         raise Refused(f"there is nothing to patch in production ({why}).")
     clusters = {plan.host: plan.cluster for plan in plans if plan.cluster}
+    order = change.spec.rollout.order
+    if unknown := [group for group in order if not any(group in host.groups for host in hosts)]:
+        raise Refused(f"rollout.order names {', '.join(unknown)}: no host of this change is in such a group.")
+    tiers = {host.name: tier_of(host.groups, order) for host in hosts}
     plan = PatchPlan(
         change=change.id,
         spec=change.spec,
         content=attempt.content,
-        waves=waves([p.host for p in plans], change.spec.rollout, clusters),
+        waves=waves([p.host for p in plans], change.spec.rollout, clusters, tiers),
         hosts=plans,
         not_included=tuple(NotIncluded(host=p.host, reason=p.reason) for p in found if p.plan is None),
         lock=proof.lock,

@@ -99,6 +99,7 @@ class Rollout(Part):
     max_unfit: AnyHosts = Amount(value=10, percent=True)
     on_trip: OnTrip = OnTrip.FAILED
     one_at_a_time_per: OneAtATimePer | None = None
+    order: tuple[Name, ...] = ()
 
     @field_validator("canary")
     @classmethod
