@@ -37,7 +37,7 @@ VERIFIED, UNKNOWN, REFUSED = "verified", "intact, signer unknown", "refused"
 FORMATS = ["patch-orchestrator-evidence/1", "patch-orchestrator-evidence/2"]
 EVENT = ["chain", "actor", "origin", "tag", "outcome", "change", "seq", "at", "data", "prev", "hash"]
 STATEMENT = ["subject", "change", "digest", "decision", "reason", "signer", "at"]
-STEPS = ["check", "protect", "patch", "verify", "reboot", "restore", "release"]
+STEPS = ["check", "protect", "drain", "patch", "verify", "undrain", "reboot", "restore", "release"]
 NEEDED = {"manifest.json", "manifest.sig", "trail.jsonl", "checkpoint.json", "request.json", "people.json"} | {
     "approvals.json", "journal.jsonl"
 }  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from lab.errors import LabError
 from lab.windows import files_sent, look, scripts  # noqa: F401  (look registers its script)
+from lab.windows import product_scripts as _product_scripts  # noqa: F401  (registers them)
 from lab.windows.faults import Faults
 from lab.windows.journal import Journal
 from lab.windows.machine import Machine
@@ -47,6 +48,7 @@ class WindowsHost:
         self.taught = taught
         self.jobs: dict[str, Result] = {}
         self.update_tasks: dict[str, UpdateTask] = {}
+        self.started_updates: list[UpdateTask] = []
         self.lock = threading.RLock()
         self.is_down = False
         self.on_down: Callable[[], None] = lambda: None
@@ -189,8 +191,9 @@ class WindowsHost:
         self.is_down = True
         self.on_down()
         with self.lock:
-            tasks = list(self.update_tasks.values())
+            tasks = list(self.started_updates)
             self.update_tasks.clear()
+            self.started_updates.clear()
             self.jobs.clear()
         for task in tasks:
             task.kill()

@@ -31,6 +31,7 @@ CATEGORY_NAMES = {
 _CANCELLED = -2145124341  # WU_E_CALL_CANCELLED
 _SERVICE_DISABLED = ("Searching for updates: Exception from HRESULT: 0x80070422", -2147023838)
 _NO_SERVER = ("Searching for updates: Exception from HRESULT: 0x8024402C", -2145107924)
+_EXCLUSIVE = ("Installing updates: Exception from HRESULT: 0x80240019", -2145124327)
 _POLL_SECONDS = 1.0
 
 
@@ -130,8 +131,8 @@ class UpdateTask:
         return [
             reason
             for reason, applies in (
-                ("accept_list", bool(accept) and not _matches(update, accept)),
-                ("reject_list", _matches(update, reject)),
+                ("accept_list", bool(accept) and not matches(update, accept)),
+                ("reject_list", matches(update, reject)),
                 ("hidden", update.hidden),
                 ("category_names", bool(wanted) and "*" not in wanted and has.isdisjoint(wanted)),
                 ("skip_optional", self._arguments["skip_optional"] and update.optional),
@@ -156,6 +157,8 @@ class UpdateTask:
             raise _Stopped("Failed to download all updates - see updates for more information")
 
     def _install(self, selected: Sequence[Update]) -> None:
+        if len(selected) > 1 and any(update.exclusive for update in selected):
+            raise _Stopped(*_EXCLUSIVE)
         self._exit["changed"] = True
         info = []
         for index, update in enumerate(selected):
@@ -202,8 +205,9 @@ class _Stopped(Exception):
             self.told["hresult"] = hresult
 
 
-def _matches(update: Update, patterns: Sequence[str]) -> bool:
-    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns for text in (update.title, update.kb))
+def matches(update: Update, patterns: Sequence[str]) -> bool:
+    """Match title and KB as one text: PowerShell makes a text of a text plus a list."""
+    return any(re.search(pattern, update.title + update.kb, re.IGNORECASE) for pattern in patterns)
 
 
 def _outcome(update: Update, *, fails: bool) -> dict[str, Any]:
@@ -237,7 +241,7 @@ def _described(update: Update) -> dict[str, Any]:
         "is_hidden": update.hidden,
         "is_present": False,
         "reboot_required": False,
-        "impact": "Normal",
+        "impact": "RequiresExclusiveHandling" if update.exclusive else "Normal",
         "reboot_behaviour": "AlwaysRequiresReboot" if update.reboot else "NeverReboots",
         "is_beta": False,
         "is_downloaded": update.state is State.DOWNLOADED,

@@ -65,7 +65,8 @@ class Update:
     """One update of the catalogue, and where it stands on this host.
 
     `needs` names KBs that must be installed before it is offered, as a servicing stack update is; `supersedes` names
-    KBs that are offered no more once this one is. `build` is the revision of Windows that it brings (UBR).
+    KBs that are offered no more once this one is. `exclusive` updates are installed alone or not at all. `build` is the
+    revision of Windows that it brings (UBR).
     """
 
     kb: str
@@ -79,6 +80,8 @@ class Update:
     needs: tuple[str, ...] = ()
     supersedes: tuple[str, ...] = ()
     optional: bool = False
+    exclusive: bool = False
+    severity: str = ""
     hidden: bool = False
     removable: bool = True
     published: bool = True

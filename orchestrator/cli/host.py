@@ -185,6 +185,7 @@ def _plain(environment: Environment, host: Host) -> dict[str, object]:
         "rollback": host.providers or ("packages",),
         "family": host.family,
         "cluster": host.cluster,
+        "drain": host.drain,
         "zone": host.zone,
         "ansible": host.ansible or "default",
         "throttle": list(host.throttle),

@@ -120,7 +120,7 @@ def stopping(change: ChangeRequest, runs: Sequence[HostRun]) -> str:
 def hosts(runs: Sequence[HostRun]) -> None:
     """Show where the hosts stand."""
     rows = [
-        (r.host, f"{r.wave}.{r.batch}", coloured(r.status), "; ".join((r.reason, *r.warnings)).strip("; "))
+        (r.host, f"{r.wave}.{r.batch}", coloured(r.status), "; ".join((r.account, *r.warnings)).strip("; "))
         for r in runs
     ]
     table(("host", "wave", "status", "what there is to say"), rows)
@@ -143,6 +143,7 @@ def plan(change: ChangeRequest, plan: PatchPlan, predictions: Sequence[Predictio
             ("checks", ", ".join(["units", "failed units", "ports", *(c.name for c in spec.health)])),
             ("content", f"{content.digest[:12]}, {len(content.files)} files, {versions}"),
             *_other_ansibles(plan),
+            *_drains(plan),
         ]
     )
     say()
@@ -222,10 +223,21 @@ def _left_out(plan: PatchPlan) -> None:
 def _rollout(plan: PatchPlan) -> str:
     rollout = plan.spec.rollout
     soak = f", soak {_duration(rollout.soak.total_seconds())}" if rollout.soak else ""
+    single = f", one at a time per {rollout.one_at_a_time_per}" if rollout.one_at_a_time_per else ""
+    tiers = f", tier by tier ({', '.join(rollout.order)})" if rollout.order else ""
     return (
-        f"{len(plan.hosts)} hosts in {len(plan.waves)} waves{soak}; {rollout.max_failures} may fail, then: on_trip "
-        f"{rollout.on_trip}; {rollout.max_unfit} may be unfit"
+        f"{len(plan.hosts)} hosts in {len(plan.waves)} waves{tiers}{soak}{single}; {rollout.max_failures} may fail, "
+        f"then: on_trip {rollout.on_trip}; {rollout.max_unfit} may be unfit"
     )
+
+
+def _drains(plan: PatchPlan) -> list[tuple[str, str]]:
+    """Tell which hosts are taken out of service for the work, and by which role."""
+    users: dict[str, list[str]] = {}
+    for host in plan.hosts:
+        if host.drain:
+            users.setdefault(host.drain, []).append(host.host)
+    return [("drained", f"{_few(names)} by {role}") for role, names in sorted(users.items())]
 
 
 def _versions(versions: Mapping[str, str]) -> str:

@@ -20,7 +20,10 @@ class Classification(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A newer version that a host's repositories offer; ``published`` is None where they do not tell."""
+    """A newer version that a host's repositories offer; ``published`` is None where they do not tell.
+
+    ``removable`` is False where nothing can take it back once it is installed, as some updates of Windows.
+    """
 
     name: str
     arch: str
@@ -35,6 +38,7 @@ class Candidate:
     size: int = 0
     published: datetime | None = None
     held: bool = False
+    removable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,9 +108,10 @@ class Connection:
 class Host:
     """One host. ``fingerprint`` is the HMAC, under the site key, of all its variables.
 
-    Read from the host variables ``patch_family`` (apt, dnf, zypper; "" = detect), ``patch_zone``, ``patch_cluster``,
-    ``patch_state``, ``patch_rollback`` (provider names; () = packages), ``patch_ansible`` (the Ansible installation
-    that works on it; "" = the controller's own) and ``patch_throttle_group`` (names of limits).
+    Read from the host variables ``patch_family`` (apt, dnf, zypper, windows; "" = detect), ``patch_zone``,
+    ``patch_cluster``, ``patch_drain`` (the role that takes it out of service and back), ``patch_state``,
+    ``patch_rollback`` (provider names; () = packages), ``patch_ansible`` (the Ansible installation that works on it;
+    "" = the controller's own) and ``patch_throttle_group`` (names of limits).
     """
 
     name: str
@@ -123,5 +124,6 @@ class Host:
     providers: tuple[str, ...] = ()
     ansible: str = ""
     throttle: tuple[str, ...] = ()
+    drain: str = ""
     fingerprint: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)

@@ -19,8 +19,10 @@ class Step(StrEnum):
 
     CHECK = "check"
     PROTECT = "protect"
+    DRAIN = "drain"
     PATCH = "patch"
     VERIFY = "verify"
+    UNDRAIN = "undrain"
     REBOOT = "reboot"
     RESTORE = "restore"
     RELEASE = "release"

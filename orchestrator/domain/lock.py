@@ -23,7 +23,11 @@ class Platform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockItem:
-    """One proven package: exactly these bytes. ``size`` is in bytes; ``proven_on`` names the staging hosts."""
+    """One proven package: exactly these bytes. ``size`` is in bytes; ``proven_on`` names the staging hosts.
+
+    Where the bytes are the host's own affair, as with updates of Windows, ``sha256`` is empty and the version says
+    it all.
+    """
 
     name: str
     arch: str
@@ -67,8 +71,8 @@ class PatchLock:
 
     @property
     def files(self) -> dict[str, LockItem]:
-        """Return every item by its sha256."""
-        return {item.sha256: item for lock in self.platforms for item in lock.items}
+        """Return every item of which bytes are kept, by its sha256."""
+        return {item.sha256: item for lock in self.platforms for item in lock.items if item.sha256}
 
 
 def lock_of(proven: Mapping[Platform, Iterable[LockItem]]) -> PatchLock:

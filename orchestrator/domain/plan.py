@@ -36,7 +36,8 @@ class PlannedItem:
 class HostPlan:
     """What will be done to one host. ``variables`` is the HMAC, under the site key, of all that its inventory says.
 
-    ``ansible`` names the installation that does it, "" the controller's own; its versions are in the content.
+    ``ansible`` names the installation that does it, "" the controller's own; its versions are in the content. ``drain``
+    names the role that takes the host out of service before the patch and back afterwards, "" where none does.
     """
 
     host: str
@@ -50,6 +51,7 @@ class HostPlan:
     zone: str = ""
     variables: str = ""
     ansible: str = field(default="", metadata=CAME_LATER)
+    drain: str = field(default="", metadata=CAME_LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

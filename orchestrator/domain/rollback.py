@@ -26,6 +26,11 @@ class Statefulness(StrEnum):
     DIRECTORY = "directory"
 
 
+#: Why a directory server has no machine snapshot.
+NEVER_REVERTED = "a directory server is never reverted to a snapshot: it would repeat update numbers"
+#: The provider that takes back what was installed and leaves the machine as it is.
+PACKAGES = "packages"
+
 #: Packages that cannot honestly be taken back: data formats on disk, or what everything running depends on.
 NO_WAY_BACK: tuple[str, ...] = (
     "dbus*",
@@ -104,6 +109,15 @@ def best(classes: Iterable[RollbackClass]) -> RollbackClass:
     return min(classes, key=_WORST.index, default=RollbackClass.NONE)
 
 
+def allowed(providers: Iterable[str], state: Statefulness) -> tuple[str, ...]:
+    """Return the providers that may be used for a host at all.
+
+    For a directory server nobody takes a snapshot of the machine: one that exists gets restored one day, by whoever
+    finds it.
+    """
+    return tuple(name for name in providers if state is not Statefulness.DIRECTORY or name == PACKAGES)
+
+
 def why_not_by_itself(rollback_class: RollbackClass, state: Statefulness, *, out_of_service: bool) -> str:
     """Return why this host must not be put back without a person, or an empty text where it may.
 
@@ -113,7 +127,7 @@ def why_not_by_itself(rollback_class: RollbackClass, state: Statefulness, *, out
     if rollback_class is not RollbackClass.EXACT:
         return ""
     if state is Statefulness.DIRECTORY:
-        return "a directory server is never reverted to a snapshot: it would repeat update numbers"
+        return NEVER_REVERTED
     if state is Statefulness.STATELESS or out_of_service:
         return ""
     return f"the host is {state}: reverting the machine would take its data back to the time of the snapshot"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+
+from orchestrator.domain.canonical import CAME_LATER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,12 @@ class OnTrip(StrEnum):
     NONE = "none"
 
 
+class OneAtATimePer(StrEnum):
+    """Of which hosts only one may be out of service at a time, over the whole change."""
+
+    CLUSTER = "cluster"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPolicy:
     """The shape of a rollout.
@@ -46,7 +54,9 @@ class RolloutPolicy:
     ``canary`` hosts go first and ``soak`` is waited after them; the rest is cut into waves of ``wave``; ``batch`` hosts
     of a wave are worked on together. ``max_failures`` is for the whole change, ``max_unfit`` for hosts that were found
     dead or unfit before they were touched: a percentage of it is rounded up, since one dead host in a small fleet is no
-    reason to leave the others open.
+    reason to leave the others open. Two members of one cluster are never in one batch; with ``one_at_a_time_per`` a
+    member is left alone, too, as long as one that came before it is not known to be in service (domain/clusters.py).
+    ``order`` names inventory groups, one for each tier: a tier begins when the one before it has ended.
     """
 
     canary: Amount | None = None
@@ -56,6 +66,8 @@ class RolloutPolicy:
     max_failures: Amount = Amount(value=0)
     max_unfit: Amount = Amount(value=10, percent=True)
     on_trip: OnTrip = OnTrip.FAILED
+    one_at_a_time_per: OneAtATimePer | None = field(default=None, metadata=CAME_LATER)
+    order: tuple[str, ...] = field(default=(), metadata=CAME_LATER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,23 +84,38 @@ class Wave:
         return tuple(host for batch in self.batches for host in batch)
 
 
-def waves(hosts: Sequence[str], policy: RolloutPolicy, clusters: Mapping[str, str] | None = None) -> tuple[Wave, ...]:
+def waves(
+    hosts: Sequence[str],
+    policy: RolloutPolicy,
+    clusters: Mapping[str, str] | None = None,
+    tiers: Mapping[str, int] | None = None,
+) -> tuple[Wave, ...]:
     """Cut the hosts, in the order given, into waves and batches.
 
-    Every host is in exactly one batch, and no batch holds two members of one cluster (host -> cluster name).
+    Every host is in exactly one batch, no batch holds two members of one cluster (host -> cluster name), and no wave
+    hosts of two tiers (host -> place): a lower place goes first, and has the canaries.
     """
+    by_tier: dict[int, list[str]] = {}
+    for host in hosts:
+        by_tier.setdefault((tiers or {}).get(host, 0), []).append(host)
     groups: list[tuple[bool, Sequence[str]]] = []
-    rest = list(hosts)
-    if policy.canary is not None and rest:
-        size = policy.canary.at_least_one(len(rest))
-        groups.append((True, rest[:size]))
-        rest = rest[size:]
-    size = policy.wave.at_least_one(len(rest)) if rest else 1
-    groups += [(False, rest[at : at + size]) for at in range(0, len(rest), size)]
+    for tier in sorted(by_tier):
+        rest = by_tier[tier]
+        if policy.canary is not None and not groups:
+            size = policy.canary.at_least_one(len(rest))
+            groups.append((True, rest[:size]))
+            rest = rest[size:]
+        size = policy.wave.at_least_one(len(rest)) if rest else 1
+        groups += [(False, rest[at : at + size]) for at in range(0, len(rest), size)]
     return tuple(
         Wave(number=number, canary=canary, batches=_batches(group, policy.batch, clusters or {}))
         for number, (canary, group) in enumerate(groups, start=1)
     )
+
+
+def tier_of(groups: Sequence[str], order: Sequence[str]) -> int:
+    """Return a host's place by its inventory groups: the first group of the order that it is in, or after all."""
+    return next((place for place, group in enumerate(order) if group in groups), len(order))
 
 
 def _batches(hosts: Sequence[str], batch: Amount, clusters: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from orchestrator.domain.canonical import CAME_LATER
 from orchestrator.domain.rollout import Budget
+
+#: Said of a host that we took out of service and that is not known to be back.
+STILL_DRAINED = "still drained: out of service until somebody puts it back"
 
 
 class HostStatus(StrEnum):
@@ -34,6 +38,11 @@ class HostStatus(StrEnum):
         return self in _SETTLED
 
     @property
+    def is_at_rest(self) -> bool:
+        """Tell whether nobody works on the host now: settled, waiting for its turn, or of unknown outcome."""
+        return not self.is_at_work
+
+    @property
     def is_at_work(self) -> bool:
         """Tell whether a step is going on there that is finished before anything stops."""
         return not self.is_settled and self not in (HostStatus.PENDING, HostStatus.UNKNOWN)
@@ -55,7 +64,8 @@ class HostRun:
     """One host of a running change.
 
     ``touched``: something may have been changed on it. ``failed``: it counts against the error budget, for ever, even
-    after it was put back. ``unfit``: found dead or unfit before it was touched. ``warnings`` are told with the result.
+    after it was put back. ``unfit``: found dead or unfit before it was touched. ``drained``: we took it out of service,
+    or tried to, and have not seen it back. ``warnings`` are told with the result.
     """
 
     change: str
@@ -70,6 +80,13 @@ class HostRun:
     reason: str = ""
     warnings: tuple[str, ...] = ()
     updated_at: datetime | None = None
+    drained: bool = field(default=False, metadata=CAME_LATER)
+
+    @property
+    def account(self) -> str:
+        """Return what there is to say of the host beside its status; an empty text where there is nothing."""
+        parts = (self.reason, STILL_DRAINED if self.drained and self.status.is_at_rest else "")
+        return "; ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

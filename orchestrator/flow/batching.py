@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -17,6 +17,7 @@ from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.run import HostRun, HostStatus, score
 from orchestrator.flow import lockdown
 from orchestrator.flow.crew import Batch, Crew
+from orchestrator.flow.draining import Turns, undrain, with_hook
 from orchestrator.flow.phases import Patched, may_patch, patch, protect
 from orchestrator.flow.reconciling import Reconciled, reconcile
 from orchestrator.flow.sharding import LEASE
@@ -86,6 +87,8 @@ class Working:
                     data["reason"] = run.reason
                 if run.warnings:
                     data["findings"] = [*run.warnings]
+                if run.drained:
+                    data["drained"] = True
                 fact = self.crew.ledger.fact(
                     self.change_id, f"host-{run.status}", actor=ORCHESTRATOR, outcome=run.status.value, data=data
                 )
@@ -108,7 +111,7 @@ class Working:
 
 def work(working: Working, batch: Batch, runs: Sequence[HostRun]) -> None:
     """Take the hosts through the phases. Called again after a crash, it finds the jobs that were begun and goes on."""
-    crew = working.crew
+    crew, turns = working.crew, Turns(batch, working.crew)
     state = {run.host: replace(run, token=batch.token) for run in runs}
     # After a crash, what is begun on a host would itself look like a host that is unfit.
     steps = crew.ledger.store.steps(batch.change.id, batch.names)
@@ -119,15 +122,19 @@ def work(working: Working, batch: Batch, runs: Sequence[HostRun]) -> None:
     services = _services_before(batch, crew)
     before = _protect(working, batch, state)
     batch = batch.only(_open(state))
-    if not batch.names or _turned_back(working, batch, state):
+    if not _drain(working, batch, state, turns):
+        return
+    batch = batch.only(_open(state))
+    if not batch.names or _turned_back(working, batch, state, turns, lambda go_on: may_patch(batch, crew, go_on)):
         return
     _mark(working, state, batch.names, status=HostStatus.PATCHING, touched=True)
-    began = crew.now()
+    began = crew.now() - turns.took
     patched = _patch_until_known(batch, crew)
     _mark(working, state, batch.names, status=HostStatus.VERIFYING)
     done = crew.now()
     verdicts = verify(batch, patched, before, services, crew)
-    _conclude(working, state, patched, verdicts)
+    absent = undrain(batch.only([host for host, verdict in verdicts.items() if not verdict.damage]), crew)
+    _conclude(working, state, patched, verdicts, absent)
     _remember(batch, state, patched, crew, patching=done - began, verifying=crew.now() - done)
 
 
@@ -204,10 +211,44 @@ def _protect(working: Working, batch: Batch, state: dict[str, HostRun]) -> dict[
     return {host: one.before for host, one in found.items() if one.before is not None}
 
 
-def _turned_back(working: Working, batch: Batch, state: dict[str, HostRun]) -> bool:
+def _drain(working: Working, batch: Batch, state: dict[str, HostRun], turns: Turns) -> bool:
+    """Take hosts out of service where a role does that; False: somebody has turned back before.
+
+    A host that cannot be drained goes back into service, and is left alone.
+    """
+    hooked = with_hook(batch.only([host for host in batch.names if not state[host].touched]))
+    if not hooked.names:
+        return True
+    turns.finish(hooked)
+    if _turned_back(working, batch, state, turns, lambda go_on: turns.may_drain(hooked, go_on)):
+        return False
+    # Written before the act: a host that was being drained when we died may be out of service.
+    for host in hooked.names:
+        state[host] = replace(state[host], drained=True)
+    working.mark([state[host] for host in hooked.names])
+    failed, absent = turns.out(hooked)
+    _skip(working, state, failed, absent)
+    return True
+
+
+def _skip(working: Working, state: dict[str, HostRun], reasons: Mapping[str, str], absent: Collection[str]) -> None:
+    """Leave untouched hosts alone as unfit; the ``absent`` ones could not be put back into service, either."""
+    for host, why in reasons.items():
+        state[host] = replace(state[host], status=HostStatus.SKIPPED, unfit=True, drained=host in absent, reason=why)
+    working.settle([state[host] for host in reasons])
+
+
+def _turned_back(
+    working: Working,
+    batch: Batch,
+    state: dict[str, HostRun],
+    turns: Turns,
+    has_a_place: Callable[[Callable[[], bool]], bool],
+) -> bool:
     """Turn back while nothing has been touched, where somebody has asked for it or the cutoff has come.
 
-    The same while the controller has no place for the patch phase: waiting must not carry hosts beyond the cutoff.
+    The same while the controller has no place for the next phase: waiting must not carry hosts beyond the cutoff.
+    Hosts that were drained go back into service.
     """
     if any(state[name].touched for name in batch.names):
         return False
@@ -218,9 +259,14 @@ def _turned_back(working: Working, batch: Batch, state: dict[str, HostRun]) -> b
         asked = change.wanted is not Wanted.NOTHING or lockdown.why(crew.ledger)
         return not asked and crew.now() < change.reserved.cutoff
 
-    if may_patch(batch, crew, goes_on):
+    if has_a_place(goes_on):
         return False
-    _mark(working, state, batch.names, status=HostStatus.PENDING)
+    out = batch.only([host for host in batch.names if state[host].drained])
+    absent = turns.back(out)
+    for host in out.names:
+        state[host] = replace(state[host], drained=False)
+    _skip(working, state, absent, absent)
+    _mark(working, state, [host for host in batch.names if host not in absent], status=HostStatus.PENDING)
     return True
 
 
@@ -260,13 +306,21 @@ def _as_settled(one: Reconciled) -> Patched:
 
 
 def _conclude(
-    working: Working, state: dict[str, HostRun], patched: Mapping[str, Patched], verdicts: Mapping[str, Verdict]
+    working: Working,
+    state: dict[str, HostRun],
+    patched: Mapping[str, Patched],
+    verdicts: Mapping[str, Verdict],
+    absent: Mapping[str, str],
 ) -> None:
+    """Settle the hosts. One that failed, or of which nobody knows, stays drained; so does an ``absent`` one."""
     settled = []
     for host, verdict in verdicts.items():
         run = replace(state[host], warnings=verdict.warnings)
-        if not verdict.damage:
-            run = replace(run, status=HostStatus.DONE, reason="")
+        if host in absent:
+            reason = f"patched and verified, but not back in service: {absent[host]}"
+            run = replace(run, status=HostStatus.FAILED, failed=True, reason=reason)
+        elif not verdict.damage:
+            run = replace(run, status=HostStatus.DONE, reason="", drained=False)
         else:
             status = HostStatus.FAILED if patched[host].is_sure else HostStatus.UNKNOWN
             run = replace(run, status=status, failed=True, reason="; ".join(verdict.damage))

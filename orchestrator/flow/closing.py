@@ -161,4 +161,4 @@ def _proved(change: ChangeRequest, crew: Crew) -> tuple[str, Mapping[str, HostPl
 def _bare(host: Host) -> HostPlan:
     """Return the plan of a staging host as far as giving up its point needs one."""
     nothing = Platform(family=host.family, distribution="", release="", arch="")
-    return HostPlan(host=host.name, platform=nothing, items=(), ansible=host.ansible)
+    return HostPlan(host=host.name, platform=nothing, items=(), ansible=host.ansible, drain=host.drain)

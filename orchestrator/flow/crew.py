@@ -141,5 +141,6 @@ class Batch:
             "services_ignored": list(spec.ignored_units),
             "paths": [path for path, _ in Needs().free],
             "keep_point": True,
+            **({"drain": plan.drain} if plan.drain else {}),
             **more,
         }

@@ -6,16 +6,17 @@ twice, and what nobody saw the end of is settled by asking the host.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.admission import why_too_late
 from orchestrator.domain.canonical import Plain, plain, rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState, Wanted
+from orchestrator.domain.clusters import why_not_next
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.plan import PatchPlan
-from orchestrator.domain.rollout import OnTrip, Wave, budget
+from orchestrator.domain.rollout import OneAtATimePer, OnTrip, Wave, budget
 from orchestrator.domain.run import HostRun, HostStatus, judge, score
 from orchestrator.errors import Refused
 from orchestrator.flow import lockdown
@@ -75,6 +76,8 @@ def advance(change_id: str, crew: Crew) -> Conclusion | tuple[Shard, ...] | None
     working = Working(crew=crew, change_id=change_id)
     while (change := working.change()).state is ChangeState.RUNNING:
         # First of all, and not only after the batch: a canary can fail in its soak, and the carrier can have died here.
+        if drained := _drained_first(working, change):
+            return drained
         if failed := _failed_first(working, change):
             return failed
         if (ended := _interrupted(working, change)) is not None:
@@ -103,6 +106,21 @@ def _todo(working: Working) -> Iterator[Todo]:
             mine = tuple(runs[host] for host in hosts if is_open(runs[host]))
             if mine:
                 yield Todo(wave=wave, number=number, runs=mine)
+
+
+def _drained_first(working: Working, change: ChangeRequest) -> tuple[Shard, ...]:
+    """Go back to hosts that were drained and never touched: whoever did it died before they went on, or back."""
+    plan = working.plan()
+    if not any(planned.drain for planned in plan.hosts):
+        return ()
+    left = [run for run in working.runs() if run.drained and not run.touched and not run.status.is_settled]
+    return _only({r.host for r in left}, shards(change, plan, left[0].wave, left[0].batch)) if left else ()
+
+
+def _only(hosts: Collection[str], cut: Sequence[Shard]) -> tuple[Shard, ...]:
+    """Return the shards with just these hosts, and none that is empty."""
+    mine = (replace(shard, hosts=tuple(host for host in shard.hosts if host in hosts)) for shard in cut)
+    return tuple(shard for shard in mine if shard.hosts)
 
 
 def _failed_first(working: Working, change: ChangeRequest) -> tuple[Shard, ...]:
@@ -149,17 +167,26 @@ def _step(working: Working, change: ChangeRequest, todo: Todo) -> Conclusion | t
         if gone:
             working.settle([replace(r, status=HostStatus.SKIPPED, reason=drift.dropped[r.host]) for r in gone])
             return None
+        if held := _held(working, change, plan, todo):
+            working.settle(
+                [replace(r, status=HostStatus.SKIPPED, reason=held[r.host]) for r in todo.runs if r.host in held]
+            )
+            return None
         late = _too_late(change, todo, working.crew)
         if len(late) == len(todo.runs):
             reason = "; ".join(f"{host}: {why}" for host, why in sorted(late.items())[:3])
             return Conclusion(change=change, event=ChangeEvent.CUTOFF, data={"reason": reason})
     _write_kit(working, change, plan)
     working_on = {run.host for run in todo.runs} - late.keys()
-    return tuple(
-        replace(shard, hosts=tuple(host for host in shard.hosts if host in working_on))
-        for shard in shards(change, plan, todo.wave.number, todo.number)
-        if not working_on.isdisjoint(shard.hosts)
-    )
+    return _only(working_on, shards(change, plan, todo.wave.number, todo.number))
+
+
+def _held(working: Working, change: ChangeRequest, plan: PatchPlan, todo: Todo) -> dict[str, str]:
+    """Return the hosts that are left alone since another member of their cluster is not in service."""
+    if change.spec.rollout.one_at_a_time_per is not OneAtATimePer.CLUSTER:
+        return {}
+    clusters = {planned.host: planned.cluster for planned in plan.hosts}
+    return why_not_next(working.runs(), clusters, [run.host for run in todo.runs])
 
 
 def _too_late(change: ChangeRequest, todo: Todo, crew: Crew) -> dict[str, str]:
@@ -222,7 +249,7 @@ def _finish(working: Working, change: ChangeRequest) -> Conclusion | tuple[Shard
     if held := still_held(working, change, working.plan()):
         return held
     runs = working.runs()
-    issues = [f"{run.host}: {run.status} ({run.reason})" for run in runs if run.status is not HostStatus.DONE]
+    issues = [f"{run.host}: {run.status} ({run.account})" for run in runs if run.status is not HostStatus.DONE]
     issues += [f"{run.host}: {warning}" for run in runs for warning in run.warnings]
     change = working.change()
     if not score(runs).done:
@@ -240,7 +267,7 @@ def put_everything_back(change_id: str, crew: Crew) -> Conclusion | tuple[Shard,
     _try_again(working, change)
     if first := back_first(change, plan, working.runs()):
         return first
-    stuck = [f"{r.host}: {r.reason}" for r in working.runs() if r.touched and r.status is not HostStatus.RESTORED]
+    stuck = [f"{r.host}: {r.account}" for r in working.runs() if r.touched and r.status is not HostStatus.RESTORED]
     waiting = [r for r in working.runs() if not r.status.is_settled and not r.touched]
     working.settle([replace(r, status=HostStatus.SKIPPED, reason="the change was rolled back before") for r in waiting])
     if held := still_held(working, change, plan):

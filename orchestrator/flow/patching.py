@@ -28,7 +28,8 @@ def patch_shard(shard: Shard, working: Working) -> None:
     runs = [run for run in working.runs(shard.hosts) if is_open(run)]
     if change.wanted is not Wanted.NOTHING or lockdown.why(working.crew.ledger):
         # Shards stand in line: what has not begun when somebody asks for an end does not begin.
-        runs = [run for run in runs if run.touched]
+        # One that was drained and never touched has to go back into service.
+        runs = [run for run in runs if run.touched or run.drained]
     if runs:
         work(working, _lease(working, shard, runs), runs)
 

@@ -12,7 +12,7 @@ from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.job import HostOutcome, HostResult, Job, JobResult, JobStatus
 from orchestrator.domain.journal import Outcome, Step, StepRecord
 from orchestrator.domain.plan import HostPlan, Transition
-from orchestrator.domain.rollback import RollbackClass, RollbackPoint, best, worst
+from orchestrator.domain.rollback import NEVER_REVERTED, RollbackClass, RollbackPoint, allowed, best, worst
 from orchestrator.flow import reports
 from orchestrator.flow.crew import JOB_TIMEOUT, Batch, Crew
 from orchestrator.ports import Occasion, Subject
@@ -36,7 +36,10 @@ class Protected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patched:
-    """What Ansible says of a host's patch phase; ``is_sure`` False: it lost sight of the host."""
+    """What Ansible says of a host's patch phase; ``is_sure`` False: it lost sight of the host.
+
+    ``left_out``: what was on offer no more, and was left out on purpose.
+    """
 
     host: str
     ok: bool
@@ -45,6 +48,7 @@ class Patched:
     predicted: tuple[Transition, ...] = ()
     actual: tuple[Transition, ...] = ()
     not_restarted: tuple[str, ...] = ()
+    left_out: tuple[Transition, ...] = ()
     after: HostState | None = None
     reboot_seconds: int = 0
 
@@ -134,9 +138,16 @@ def protect(batch: Batch, crew: Crew) -> dict[str, Protected]:
     return found
 
 
+def may_begin(
+    batch: Batch, step: Step, playbook: str, crew: Crew, go_on: Callable[[], bool], *, suffix: str = ""
+) -> bool:
+    """Wait for the controller to have a place for a phase, as long as ``go_on`` says; False: it has none."""
+    return crew.runner.reserve(_job(batch, step.value + suffix, playbook, {}), go_on)
+
+
 def may_patch(batch: Batch, crew: Crew, go_on: Callable[[], bool]) -> bool:
     """Wait for the controller to have a place for the patch phase, as long as ``go_on`` says; False: it has none."""
-    return crew.runner.reserve(_job(batch, Step.PATCH.value, PATCH, {}), go_on)
+    return may_begin(batch, Step.PATCH, PATCH, crew, go_on)
 
 
 def patch(batch: Batch, crew: Crew, *, suffix: str = "") -> dict[str, Patched]:
@@ -236,6 +247,9 @@ def _take_points(batch: Batch, result: JobResult, crew: Crew) -> dict[str, tuple
             if (point := known.get((plan.host, name))) is not None:
                 taken[plan.host].append(point)
         new = [p for p in wanting if (p.host, name) not in known]
+        for plan in (p for p in new if not allowed((name,), p.statefulness)):
+            problems[plan.host].append(f"{name} must not be used for it: {NEVER_REVERTED}")
+        new = [p for p in new if not problems[p.host]]
         subjects = [subject(batch, p, outcome_of(result, p.host).report("point")) for p in new]
         if not subjects:
             continue
@@ -254,7 +268,8 @@ def _take_points(batch: Batch, result: JobResult, crew: Crew) -> dict[str, tuple
 def _too_weak(plan: HostPlan, points: Sequence[RollbackPoint]) -> str:
     got = best(point.rollback_class for point in points)
     if worst((got, plan.rollback_class)) is not plan.rollback_class and got is RollbackClass.NONE:
-        return f"the rollback point would be of class {got}, approved was {plan.rollback_class}"
+        why = "" if plan.providers else f": {NEVER_REVERTED}"
+        return f"the rollback point would be of class {got}, approved was {plan.rollback_class}{why}"
     return ""
 
 
@@ -275,6 +290,7 @@ def _patched(result: HostResult, status: JobStatus) -> Patched:
         predicted=done.predicted if done else (),
         actual=done.actual if done else (),
         not_restarted=done.not_restarted if done else (),
+        left_out=done.missing if done else (),
         after=reports.state(after) if after is not None else None,
         reboot_seconds=reports.number(reboot, "seconds") if reboot is not None else 0,
     )

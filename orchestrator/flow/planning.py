@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 
 from orchestrator.domain.admission import Durations, estimate
 from orchestrator.domain.baseline import Candidate, LeftOut, leave_out, select
@@ -13,8 +14,8 @@ from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.job import HostJob, HostOutcome, HostResult, Job, JobResult
 from orchestrator.domain.lock import LockItem, PatchLock, Platform
 from orchestrator.domain.plan import HostPlan, NotIncluded, PatchPlan, PlannedItem, Prediction, Transition
-from orchestrator.domain.rollback import RollbackClass, best, package_class, why_not_by_itself
-from orchestrator.domain.rollout import waves
+from orchestrator.domain.rollback import PACKAGES, RollbackClass, allowed, best, package_class, why_not_by_itself
+from orchestrator.domain.rollout import tier_of, waves
 from orchestrator.errors import Refused
 from orchestrator.flow import reports
 from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Crew
@@ -53,11 +54,15 @@ def make_plan(
         why = "; ".join(f"{p.host}: {p.reason}" for p in found[:5])
         raise Refused(f"there is nothing to patch in production ({why}).")
     clusters = {plan.host: plan.cluster for plan in plans if plan.cluster}
+    order = change.spec.rollout.order
+    if unknown := [group for group in order if not any(group in host.groups for host in hosts)]:
+        raise Refused(f"rollout.order names {', '.join(unknown)}: no host of this change is in such a group.")
+    tiers = {host.name: tier_of(host.groups, order) for host in hosts}
     plan = PatchPlan(
         change=change.id,
         spec=change.spec,
         content=attempt.content,
-        waves=waves([p.host for p in plans], change.spec.rollout, clusters),
+        waves=waves([p.host for p in plans], change.spec.rollout, clusters, tiers),
         hosts=plans,
         not_included=tuple(NotIncluded(host=p.host, reason=p.reason) for p in found if p.plan is None),
         lock=proof.lock,
@@ -220,7 +225,7 @@ def _left_out(change: ChangeRequest, proof: Proof, seen: reports.Scan, crew: Cre
 
 def providers_of(change: ChangeRequest, host: Host) -> tuple[str, ...]:
     """Return which providers take a host's point: as the change says, else the inventory, else packages."""
-    return change.spec.rollback.providers or host.providers or ("packages",)
+    return allowed(change.spec.rollback.providers or host.providers or (PACKAGES,), host.statefulness)
 
 
 def _host_plan(
@@ -238,24 +243,32 @@ def _host_plan(
         items=items,
         left_out=left_out,
         providers=providers,
-        rollback_class=_class(change, host, providers, [item.name for item in items], crew),
+        rollback_class=_class(change, host, providers, items, seen, crew),
         statefulness=host.statefulness,
         cluster=host.cluster,
         zone=host.zone,
         ansible=host.ansible,
+        drain=host.drain,
         variables=host.fingerprint,
     )
 
 
 def _class(
-    change: ChangeRequest, host: Host, providers: Sequence[str], names: Sequence[str], crew: Crew
+    change: ChangeRequest,
+    host: Host,
+    providers: Sequence[str],
+    items: Sequence[PlannedItem],
+    seen: reports.Scan,
+    crew: Crew,
 ) -> RollbackClass:
     """Return the best class among the providers that may be used without a person."""
+    names = [item.name for item in items]
+    stays = seen.simulation.irremovable if seen.simulation else ()
     classes = []
     for name in providers:
         promised = crew.classes.get(name, RollbackClass.NONE)
-        if name == "packages":
-            promised = package_class(names, change.spec.rollback.no_way_back)
+        if name == PACKAGES:
+            promised = package_class(names, (*change.spec.rollback.no_way_back, *map(escape, stays)))
         if not why_not_by_itself(promised, host.statefulness, out_of_service=False):
             classes.append(promised)
     return best(classes)

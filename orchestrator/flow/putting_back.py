@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.canonical import Plain, plain
@@ -13,32 +13,64 @@ from orchestrator.domain.plan import HostPlan
 from orchestrator.domain.rollback import RollbackClass, RollbackPoint, why_not_by_itself
 from orchestrator.flow import reports
 from orchestrator.flow.crew import Batch, Crew
+from orchestrator.flow.draining import drain, undrain, with_hook
 from orchestrator.flow.phases import explain, occasion, outcome_of, run_again_if_it_died, subject
 from orchestrator.flow.verifying import is_as_before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What came of putting one host back: ``problem`` empty means that it is as it was, and that this was checked."""
+    """What came of putting one host back: ``problem`` empty means that it is as it was, and that this was checked.
+
+    ``drained``: it was taken out of service, or had been before, and is not back.
+    """
 
     host: str
     problem: str = ""
     state: HostState | None = None
     notes: tuple[str, ...] = ()
+    drained: bool = False
 
 
-def put_back(batch: Batch, crew: Crew, *, rehearsal: bool = False, suffix: str = "") -> dict[str, Restored]:
-    """Restore every host of the batch from the points that are held for it.
+def put_back(
+    batch: Batch,
+    crew: Crew,
+    *,
+    rehearsal: bool = False,
+    drained: Collection[str] = (),
+    still_bad: Callable[[Batch], Mapping[str, str]] | None = None,
+) -> dict[str, Restored]:
+    """Restore every host of the batch, out of service, and put those into service again that are as they were.
+
+    A host that cannot be drained goes back all the same; that is noted, but for those that were ``drained`` before.
+    ``still_bad`` looks at the hosts that were restored, and tells of each that is not well what is wrong with it.
+    """
+    not_out = drain(batch, crew, suffix=".back")
+    found = _restore(batch, crew, rehearsal=rehearsal)
+    restored = batch.only([host for host, one in found.items() if not one.problem])
+    for host, why in still_bad(restored).items() if still_bad else ():
+        found[host] = replace(found[host], problem=why)
+    well = batch.only([host for host, one in found.items() if not one.problem])
+    absent = undrain(well, crew, suffix=".back")
+    for host in with_hook(batch).names:
+        problem = f"as before, but not back in service: {absent[host]}" if host in absent else found[host].problem
+        notes = () if host in drained or host not in not_out else (f"was put back in service, since {not_out[host]}",)
+        found[host] = replace(found[host], problem=problem, notes=(*found[host].notes, *notes), drained=bool(problem))
+    return found
+
+
+def _restore(batch: Batch, crew: Crew, *, rehearsal: bool) -> dict[str, Restored]:
+    """Restore the hosts from the points that are held for them.
 
     1. Snapshots first, where the machine may be reverted by itself. 2. ``restore.yml`` on every host: the exact old
     packages where no snapshot did it, and the ``restored`` record with the current token in the host's own journal.
     3. Compare with the state before.
     """
     points = _points(batch, crew)
-    notes = _revert_machines(batch, points, crew, rehearsal=rehearsal, suffix=suffix)
+    notes = _revert_machines(batch, points, crew, rehearsal=rehearsal)
     able = [p.host for p in batch.plans if not _blocked(p, points.get(p.host, ()), notes)]
     again = batch.only(able)
-    result = run_again_if_it_died(again, Step.RESTORE, "restore.yml", crew, suffix=suffix) if able else None
+    result = run_again_if_it_died(again, Step.RESTORE, "restore.yml", crew) if able else None
     before = crew.ledger.store.documents(batch.change.id, "state.before", batch.names)
     found = {}
     for plan in batch.plans:
@@ -61,7 +93,7 @@ def _points(batch: Batch, crew: Crew) -> dict[str, tuple[RollbackPoint, ...]]:
 
 
 def _revert_machines(
-    batch: Batch, points: dict[str, tuple[RollbackPoint, ...]], crew: Crew, *, rehearsal: bool, suffix: str
+    batch: Batch, points: dict[str, tuple[RollbackPoint, ...]], crew: Crew, *, rehearsal: bool
 ) -> dict[str, tuple[str, ...]]:
     """Restore the machine snapshots that may be restored; return what is to be told of each host."""
     notes: dict[str, tuple[str, ...]] = {}
@@ -79,7 +111,7 @@ def _revert_machines(
                 wanted.setdefault(point.provider, []).append(point)
     for name, these in sorted(wanted.items()):
         subjects = [subject(batch, plans[point.host]) for point in these]
-        where = occasion(batch, crew, f"restore-{name}{suffix}")
+        where = occasion(batch, crew, f"restore-{name}")
         for answer in crew.providers[name].restore(these, subjects, where):
             if not answer.restored:
                 notes[answer.host] = (*notes.get(answer.host, ()), f"{name} failed: {answer.problem}")

@@ -11,7 +11,9 @@ from orchestrator.domain.health import HealthReport, HostState
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.rollback import RollbackClass, best
+from orchestrator.domain.run import STILL_DRAINED
 from orchestrator.flow.crew import Attempt, Batch, Crew, Stopped
+from orchestrator.flow.draining import take_out, undrain, with_hook
 from orchestrator.flow.phases import Protected, patch, protect, release
 from orchestrator.flow.putting_back import put_back
 from orchestrator.flow.verifying import ask_services, verify
@@ -21,6 +23,8 @@ def rehearse(batch: Batch, attempt: Attempt, crew: Crew) -> dict[str, Durations]
     """Take every host through the cycle; return how long it took for those that passed. The others are in the trail.
 
     protect -> patch -> verify -> put back -> verify that it is as before -> patch again -> verify -> release the claim
+
+    A host that a role takes out of service is out of it for each patch and for the way back, as in production.
 
     Raises Stopped between two of them where somebody has asked for it; the claims are given up then, too.
     """
@@ -50,6 +54,7 @@ def _rehearse(batch: Batch, attempt: Attempt, crew: Crew) -> dict[str, Durations
     for host, one in put_back(able, crew, rehearsal=True).items() if able.names else ():
         if one.problem:
             failed[host] = f"the old state is not back: {one.problem}"
+            failed[host] += f"; {STILL_DRAINED}" if one.drained else ""
     attempt.go_on(crew)
     restored = crew.now()
     left = left.only([name for name in left.names if name not in failed])
@@ -70,12 +75,21 @@ def _apply(
     *,
     suffix: str,
 ) -> None:
+    not_out, _ = take_out(batch, crew, suffix=suffix)
+    failed |= not_out
+    batch = batch.only([host for host in batch.names if host not in not_out])
     if not batch.names:
         return
     patched = patch(batch, crew, suffix=suffix)
     for host, verdict in verify(batch, patched, before, services, crew).items():
         if verdict.damage:
-            failed[host] = "; ".join(verdict.damage)
+            failed[host] = "; ".join((*verdict.damage, *_stays_out(batch, host)))
+    well = batch.only([host for host in batch.names if host not in failed])
+    failed |= {host: f"not back in service: {why}" for host, why in undrain(well, crew, suffix=suffix).items()}
+
+
+def _stays_out(batch: Batch, host: str) -> tuple[str, ...]:
+    return (STILL_DRAINED,) if host in with_hook(batch).names else ()
 
 
 def _has_a_way_back(protected: Protected) -> bool:

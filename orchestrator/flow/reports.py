@@ -30,12 +30,16 @@ class Installed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """What the host's package manager says installing a lock would do."""
+    """What the host's package manager says installing a lock would do.
+
+    ``irremovable`` names what no restore takes back.
+    """
 
     applicable: tuple[Transition, ...]
     unavailable: tuple[str, ...]
     transitions: tuple[Transition, ...]
     problems: tuple[str, ...]
+    irremovable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,7 @@ class Transaction:
 
     predicted: tuple[Transition, ...]
     actual: tuple[Transition, ...]
+    missing: tuple[Transition, ...]
     not_restarted: tuple[str, ...]
 
 
@@ -161,6 +166,7 @@ def transaction(report: Report) -> Transaction:
     return Transaction(
         predicted=_transitions(report, "predicted"),
         actual=_transitions(report, "actual"),
+        missing=_transitions(report, "missing"),
         not_restarted=texts(report, "not_restarted"),
     )
 
@@ -215,6 +221,7 @@ def _candidate(row: Report) -> Candidate:
         size=number(row, "size"),
         published=datetime.fromtimestamp(number(row, "published"), UTC) if number(row, "published") else None,
         held=bool(row.get("held")),
+        removable=row.get("removable") is not False,
     )
 
 
@@ -224,6 +231,7 @@ def _simulation(report: Report) -> Simulation:
         unavailable=texts(report, "unavailable"),
         transitions=_transitions(report, "transitions"),
         problems=texts(report, "problems"),
+        irremovable=texts(report, "irremovable"),
     )
 
 

@@ -11,6 +11,7 @@ from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.run import HostRun, HostStatus
 from orchestrator.flow.batching import Working, answered
 from orchestrator.flow.crew import Batch
+from orchestrator.flow.draining import with_hook
 from orchestrator.flow.putting_back import put_back
 from orchestrator.flow.sharding import Shard, Task, cut_up
 from orchestrator.flow.verifying import ask_services
@@ -43,18 +44,24 @@ def return_shard(shard: Shard, working: Working) -> None:
 
 def _return(working: Working, runs: Sequence[HostRun], *, name: str) -> None:
     batch = working.batch(working.change(), [run.host for run in runs], name=name)
-    working.mark([replace(run, status=HostStatus.RESTORING, token=batch.token) for run in runs])
-    found = put_back(batch, working.crew)
-    back = [host for host, one in found.items() if not one.problem]
-    silent = _services_not_back(working, batch.only(back))
+    drained = [run.host for run in runs if run.drained and run.status is not HostStatus.RESTORING]
+    hooked = with_hook(batch).names
+    working.mark(
+        [
+            replace(run, status=HostStatus.RESTORING, token=batch.token, drained=run.drained or run.host in hooked)
+            for run in runs
+        ]
+    )
+    found = put_back(batch, working.crew, drained=drained, still_bad=lambda back: _services_not_back(working, back))
     settled = []
     for run in runs:
         one = found[run.host]
-        problem = one.problem or silent.get(run.host, "")
-        status = HostStatus.RESTORE_FAILED if problem else HostStatus.RESTORED
-        told = "; ".join(text for text in (run.reason, f"restore: {problem}" if problem else "") if text)
+        status = HostStatus.RESTORE_FAILED if one.problem else HostStatus.RESTORED
+        told = "; ".join(text for text in (run.reason, f"restore: {one.problem}" if one.problem else "") if text)
         warnings = (*run.warnings, *one.notes)
-        settled.append(replace(run, status=status, reason=told, warnings=warnings, token=batch.token))
+        settled.append(
+            replace(run, status=status, reason=told, warnings=warnings, token=batch.token, drained=one.drained)
+        )
     working.settle(settled)
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from orchestrator.domain.admission import Durations
 from orchestrator.domain.baseline import Candidate, LeftOut, select
 from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.clusters import why_no_drain
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
 from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.job import HostOutcome, JobResult
@@ -16,6 +18,8 @@ from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.lock import LockItem, Platform, lock_of
 from orchestrator.domain.parts import why_not_cut
 from orchestrator.domain.plan import HostPlan, PlannedItem
+from orchestrator.domain.rollback import RollbackClass
+from orchestrator.domain.rollout import RolloutPolicy, waves
 from orchestrator.errors import NotFound, OrchestratorError, Refused
 from orchestrator.flow import lockdown, reports
 from orchestrator.flow.concluding import Conclusion
@@ -122,6 +126,8 @@ def _hosts(attempt: Attempt, crew: Crew) -> tuple[Sequence[Host], Sequence[Host]
         raise Refused(f"{', '.join(sorted(both))}: a host cannot prove a change to itself, it is in both inventories.")
     if wrong := why_not_cut((*staging, *production), attempt.content, crew.throttle):
         raise Refused("; ".join(wrong))
+    if wrong := why_no_drain((*staging, *production), attempt.content):
+        raise Refused("; ".join(wrong))
     return staging, production
 
 
@@ -134,8 +140,9 @@ def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
     chosen, left_out = _choose(attempt, hosts, crew)
     attempt.go_on(crew)
     ready = _download(attempt, chosen, crew)
-    batch = _batch(attempt, ready, crew)
-    passed = rehearse(batch, attempt, crew)
+    passed: dict[str, Durations] = {}
+    for batch in _one_member_at_a_time(_batch(attempt, ready, crew)):
+        passed |= rehearse(batch, attempt, crew)
     proven: dict[Platform, dict[tuple[str, str], LockItem]] = {}
     for one in ready:
         if one.host.name in passed:
@@ -158,6 +165,16 @@ def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
         unproven=(*unproven, *left_out),
         durations=tuple(passed.values()),
     )
+
+
+def _one_member_at_a_time(batch: Batch) -> list[Batch]:
+    """Cut the batch so that no two members of one cluster are rehearsed together."""
+    clusters = {plan.host: plan.cluster for plan in batch.plans}
+    rounds = [names for wave in waves(batch.names, RolloutPolicy(), clusters) for names in wave.batches]
+    return [
+        batch.only(names, name=batch.name if number == 1 else f"{batch.name}.r{number}")
+        for number, names in enumerate(rounds, start=1)
+    ]
 
 
 def _add_waived(
@@ -228,7 +245,7 @@ def _download(attempt: Attempt, chosen: Sequence[Downloaded], crew: Crew) -> lis
         jobs.append(told(one.host, looking_job(change, one.platform.family, one.items, crew, fetch_to=fetch_to)))
     result = run_look(attempt, Environment.STAGING, "download.yml", jobs, crew, name="download")
     ready = [replace(one, items=items) for one in chosen if (items := _transaction(one, result, change, crew))]
-    missing = crew.packages.missing({i.sha256 for one in ready for i in one.items})
+    missing = crew.packages.missing({i.sha256 for one in ready for i in one.items if i.sha256})
     if missing:
         names = sorted({i.name for one in ready for i in one.items if i.sha256 in missing})
         raise Refused(f"the bytes of {', '.join(names)} did not arrive on the controller.")
@@ -250,11 +267,19 @@ def _transaction(one: Downloaded, result: JobResult, change: ChangeRequest, crew
 def _batch(attempt: Attempt, ready: Sequence[Downloaded], crew: Crew) -> Batch:
     plans = tuple(
         replace(
-            _bare_plan(attempt.change, one.host), platform=one.platform, items=tuple(_planned(i) for i in one.items)
+            _bare_plan(attempt.change, one.host),
+            platform=one.platform,
+            items=tuple(_planned(i) for i in one.items),
+            rollback_class=_class(one.items),
         )
         for one in ready
     )
     return _batch_of(attempt, plans, [one.host for one in ready], crew, name=attempt.name)
+
+
+def _class(items: Sequence[Candidate]) -> RollbackClass:
+    """Return what a restore on staging can promise: of what cannot be removed again, nothing."""
+    return RollbackClass.PACKAGE if all(item.removable for item in items) else RollbackClass.NONE
 
 
 def _batch_of(attempt: Attempt, plans: tuple[HostPlan, ...], hosts: Sequence[Host], crew: Crew, *, name: str) -> Batch:
@@ -285,6 +310,7 @@ def _bare_plan(change: ChangeRequest, host: Host) -> HostPlan:
         cluster=host.cluster,
         zone=host.zone,
         ansible=host.ansible,
+        drain=host.drain,
         variables=host.fingerprint,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.canonical import plain
@@ -78,12 +78,14 @@ def is_as_before(before: HostState, now: HostState) -> tuple[str, ...]:
     return tuple(wrong)
 
 
-def installed_as_planned(plan: HostPlan, state: HostState) -> tuple[str, ...]:
-    """Return every planned item that is not installed at exactly the locked version."""
+def installed_as_planned(
+    plan: HostPlan, state: HostState, *, left_out: Collection[tuple[str, str]] = ()
+) -> tuple[str, ...]:
+    """Return every planned item that is not installed at exactly the locked version, nor was left out on purpose."""
     return tuple(
         f"{item.name} is {state.packages.get(f'{item.name}:{item.arch}', 'absent')}, locked is {item.version}"
         for item in plan.items
-        if state.packages.get(f"{item.name}:{item.arch}") != item.version
+        if state.packages.get(f"{item.name}:{item.arch}") != item.version and (item.name, item.arch) not in left_out
     )
 
 
@@ -99,8 +101,10 @@ def _verdict(plan: HostPlan, one: Patched, health: tuple[HealthReport, ...], pre
     elif one.after is None:
         damage.append("patch.yml told nothing of the host's state afterwards")
     if one.after is not None and one.ok:
-        damage += installed_as_planned(plan, one.after)
+        gone = {(t.name, t.arch) for t in one.left_out}
+        damage += installed_as_planned(plan, one.after, left_out=gone)
         damage += [f"{check.check}: {check.detail or 'did not pass'}" for check in health if check.counts]
+        warnings += [f"left out, it was on offer no more: {t.name} {t.after}" for t in one.left_out]
         warnings += [f"not in effect: {reason}" for reason in not_in_effect(one.after)]
         known = [check for check in health if not check.passed and not check.counts]
         warnings += [f"{check.check} did not pass, nor did it before: {check.detail}" for check in known]

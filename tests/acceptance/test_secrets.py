@@ -32,6 +32,11 @@ SECRETS = {
 TOKEN = "/root/token"
 #: A task that is careless with a vaulted value, and one that is careful with what a host answers.
 TASKS = f"""
+- name: What the site adds
+  hosts: patch_batch
+  gather_facts: false
+  become: true
+  tasks:
     - name: Tell the shop's password to everybody
       ansible.builtin.debug:
         msg: "The password is {{{{ shop_password }}}}, and again {{{{ shop_password | b64encode | b64decode }}}}"

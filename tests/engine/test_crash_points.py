@@ -176,6 +176,9 @@ class Ended:
         assert [machine.begun("patch") for machine in site.production.values()] == list(scenario.begun)
         assert {machine.version for machine in site.production.values()} == {scenario.version}
         assert {machine.claim for machine in site.machines.values()} == {""}
+        assert {machine.patched_in_service for machine in site.machines.values()} == {0}
+        assert all(machine.in_service for machine in site.machines.values())
+        assert not any(run.drained for run in site.runs.values())
         assert all(run.status.is_settled for run in site.runs.values())
         # A staging host belongs to the change that it proved, until that has ended.
         assert {lease.host for lease in site.store.leases()} <= {"stage1"}
@@ -192,6 +195,8 @@ def made(scenario: Scenario, folder: Path, server: Server | None, zygote: Callab
     upgrade(url)
     database = open_database(url)
     site = FakeSite(database, folder, web=WEB)
+    for name in site.machines:
+        site.inventory.change(name, lambda host: replace(host, drain="site.web.drain"))
     scenario.prepare(site)
     save(site, folder / "world")
     database.close()

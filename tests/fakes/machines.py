@@ -37,7 +37,11 @@ _DONE = {None, Fault.HURTS, Fault.LOST_AFTER, Fault.GONE}
 
 @dataclass
 class Machine:
-    """One host. ``installed`` is name -> version, ``offers`` the versions that its repository has of each package."""
+    """One host. ``installed`` is name -> version, ``offers`` the versions that its repository has of each package.
+
+    As Windows hosts do it may keep the ``bytes_here``, have packages that it does not let go (``stays``), and leave out
+    what is on offer no more (``superseded``).
+    """
 
     name: str
     installed: dict[str, str] = field(default_factory=lambda: {**dict.fromkeys(ITEMS, OLD), "nginx": "1.22"})
@@ -50,6 +54,9 @@ class Machine:
     point_class: str = "package"
     problems: list[str] = field(default_factory=list)
     also_installs: dict[str, str] = field(default_factory=dict)
+    bytes_here: bool = False
+    stays: set[str] = field(default_factory=set)
+    superseded: set[str] = field(default_factory=set)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     journal: list[dict[str, Plain]] = field(default_factory=list)
     claim: str = ""
@@ -57,6 +64,8 @@ class Machine:
     boots: int = 1
     patched: int = 0
     at_work: Mapping[str, Plain] | None = None
+    in_service: bool = True
+    patched_in_service: int = 0
 
     def suffers(self, playbook: str, *faults: Fault) -> None:
         """Let the phase go wrong so the next times; the last fault stays."""
@@ -107,6 +116,8 @@ class Machine:
             "scan.yml": self._scan,
             "download.yml": self._download,
             "protect.yml": self._protect,
+            "drain.yml": self._drain,
+            "undrain.yml": self._undrain,
             "patch.yml": self._patch,
             "verify.yml": self._verify,
             "restore.yml": self._restore,
@@ -126,7 +137,7 @@ class Machine:
             "arch": self.platform.arch,
             "installed": [{"name": n, "arch": "amd64", "version": v} for n, v in self.installed.items()],
             "candidates": [
-                package(name, max(offered), before=self.installed[name])
+                self._package(name, max(offered))
                 for name, offered in self.offers.items()
                 if name in self.installed and max(offered) > self.installed[name]
             ],
@@ -143,11 +154,12 @@ class Machine:
             "unavailable": [n for n, v in wanted.items() if v not in self.offers.get(n, ())],
             "transitions": [self._change(n, v) for n, v in {**wanted, **more}.items()],
             "problems": [*self.problems],
+            "irremovable": [*sorted(self.stays)],
         }
 
     def _download(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
         whole = {**items_of(job), **self.also_installs}
-        rows: list[Plain] = [package(n, v, before=self.installed.get(n, "")) for n, v in whole.items()]
+        rows: list[Plain] = [self._package(n, v) for n, v in whole.items()]
         return self._answer(fault, {"kind": "download", "items": rows})
 
     def _protect(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
@@ -170,12 +182,22 @@ class Machine:
         }
         return self._answer(fault, self._state("before"), point, {"kind": "packages", "items": []})
 
+    def _drain(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
+        # One that fails may have gone half of the way: new work does not come any more.
+        self.in_service = self.in_service and fault is Fault.LOST_BEFORE
+        return self._answer(fault, {"kind": "drained", "by": job["drain"]})
+
+    def _undrain(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
+        self.in_service = self.in_service or fault in _DONE
+        return self._answer(fault, {"kind": "undrained", "by": job["drain"]})
+
     def _patch(self, job: Mapping[str, Plain], fault: Fault | None) -> HostResult:
         if (refused := self._refuses(job, "patch")) is not None:
             return refused
         if fault is Fault.LOST_BEFORE:
             return self._answer(fault)
         self._write(job, "patch", "begin")
+        self.patched_in_service += self.in_service
         before = dict(self.installed)
         self._install(items_of(job), fault)
         if fault is Fault.HURTS:
@@ -196,7 +218,8 @@ class Machine:
 
     def _install(self, items: Mapping[str, str], fault: Fault | None) -> None:
         if fault in _DONE:
-            mine = {n: v for n, v in items.items() if n in self.installed or n in self.also_installs}
+            here = {*self.installed, *self.also_installs} - self.superseded
+            mine = {n: v for n, v in items.items() if n in here}
             self.patched += any(self.installed.get(n) != v for n, v in mine.items())
             self.installed.update(mine)
         elif fault in (Fault.FAILS_HALF_WAY, Fault.LOST_HALF_WAY):
@@ -292,7 +315,15 @@ class Machine:
         done: list[Plain] = [
             {"name": n, "arch": "amd64", "from": before.get(n, ""), "to": self.installed.get(n, "")} for n in names
         ]
-        return {"kind": "transaction", "predicted": done, "actual": done, "restarted": [], "not_restarted": []}
+        gone: list[Plain] = [self._change(name, NEW) for name in sorted(self.superseded)]
+        return {
+            "kind": "transaction", "predicted": done, "actual": done, "missing": gone,
+            "restarted": [], "not_restarted": [],
+        }  # fmt: skip
+
+    def _package(self, name: str, version: str) -> Report:
+        row = package(name, version, before=self.installed.get(name, ""))
+        return {**row, "sha256": "" if self.bytes_here else row["sha256"], "removable": name not in self.stays}
 
     def _change(self, name: str, version: str) -> Report:
         return {"name": name, "arch": "amd64", "from": self.installed.get(name, ""), "to": version}

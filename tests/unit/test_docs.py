@@ -21,7 +21,10 @@ _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
-@pytest.mark.parametrize(("script", "page"), [("draw-states", "states.md"), ("draw-commands", "commands.md")])
+@pytest.mark.parametrize(
+    ("script", "page"),
+    [("draw-states", "states.md"), ("draw-commands", "commands.md"), ("draw-windows-faults", "windows-faults.md")],
+)
 def test_the_committed_page_is_what_its_script_writes(script: str, page: str) -> None:
     said = f"docs/{page} is out of date: .venv/bin/python script/{script}"
     assert (ROOT / "docs" / page).read_text() == _written_by(script), said

@@ -29,6 +29,7 @@ def win_updates(host: WindowsHost, task: Task) -> Result:
         return {"output": asked.poll()}
     started = UpdateTask(host, task.arguments, check=task.check)
     host.update_tasks[started.id] = started
+    host.started_updates.append(started)
     started.start()
     if more.get("wait"):
         return _legacy(started.wait())

@@ -36,13 +36,15 @@ _NAMES = {
 _SSH_ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
 _OWN = (
     "patch_family", "patch_zone", "patch_cluster", "patch_state", "patch_rollback", "patch_ansible",
-    "patch_throttle_group",
+    "patch_throttle_group", "patch_drain",
 )  # fmt: skip
 #: The name by which a host asks for the controller's own Ansible, against what its groups say.
 _CONTROLLERS = "default"
 #: Made by Ansible or by us, not said by the inventory.
 _GENERATED = frozenset({"inventory_file", "inventory_dir", "playbook_dir", "groups", "group_names", "patch_job"})
+_WINDOWS = "windows"
 _SSH = {"smart", "ssh", "paramiko", "paramiko_ssh", "libssh"}
+_ROLE = re.compile(r"[A-Za-z_][\w-]*|[a-z]\w*\.[a-z]\w*\.[a-z]\w*", re.ASCII)
 _REFERENCE = re.compile(r"{{\s*([A-Za-z_]\w*)\s*}}")
 _DEPTH = 10
 
@@ -67,13 +69,14 @@ class Reader:
             name=name,
             groups=groups,
             connection=one.connection(),
-            family=one.word("patch_family", ("", "apt", "dnf", "zypper")),
+            family=one.family(),
             zone=one.text("patch_zone"),
             cluster=one.text("patch_cluster"),
             statefulness=Statefulness(one.word("patch_state", tuple(Statefulness), Statefulness.STATEFUL)),
             providers=one.names("patch_rollback"),
             ansible=one.installation(),
             throttle=one.names("patch_throttle_group"),
+            drain=one.role("patch_drain"),
             fingerprint=fingerprint(variables, self.site_key),
             settings=one.settings(),
         )
@@ -182,9 +185,21 @@ class _One:
             return tuple(dict.fromkeys(str(item) for item in value if item))
         return tuple(dict.fromkeys(part for part in re.split(r"[,\s]+", self.text(variable)) if part))
 
+    def family(self) -> str:
+        """Return the package family; a host that is reached as Windows is Windows, whatever is not said."""
+        named = self.word("patch_family", ("", "apt", "dnf", "zypper", _WINDOWS))
+        return named or (_WINDOWS if self._kind() in hostvars_winrm.KINDS else "")
+
     def installation(self) -> str:
         name = self.text("patch_ansible")
         return "" if name == _CONTROLLERS else name
+
+    def role(self, variable: str) -> str:
+        """Return the name of a role, with its collection where it is in one."""
+        name = self.text(variable)
+        if name and not _ROLE.fullmatch(name):
+            self.problems.append(f"{variable}: {name!r} is no name of a role, such as patch_drain_haproxy")
+        return name
 
     def settings(self) -> dict[str, str]:
         others = [v for v in self.variables if v.startswith("patch_") and v not in _OWN and v not in _GENERATED]

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 from orchestrator.adapters.ansible.kit_inventory import TOKEN, group_of
 from orchestrator.adapters.ansible.lookups import Lookup, LookupKind
@@ -55,9 +56,10 @@ def readme(facts: Facts) -> str:
         "Where Patch Orchestrator still works, use that instead, so that it knows:\n"
         f"    orchestrator change rollback {plan.change}",
         *_commands(facts),
-        _what_happens(),
+        _what_happens(facts),
         _needed(facts),
         *([_machines()] if facts.snapshots else []),
+        *_drained(facts),
         _hosts(facts),
     ]
     return "\n\n".join(parts) + "\n"
@@ -117,12 +119,15 @@ def _case(host: str, lines: Snapshots, plan: HostPlan) -> str:
     return f"    {shlex.quote(host)})\n        {commands} ;;"
 
 
-def _what_happens() -> str:
+def _what_happens(facts: Facts) -> str:
+    has_windows = any(plan.platform.family == "windows" for plan in facts.plan.hosts)
+    windows = "Windows hosts know in C:\\ProgramData\\patch-orchestrator which updates came, and remove these.\n"
     return (
         "WHAT HAPPENS\n"
         "Each host takes the old packages from its own disk (/var/lib/patch-orchestrator/points), puts them back in\n"
         "one transaction, removes what the patch added, reboots if that is needed, and notes it in its journal. Doing\n"
         "it twice changes nothing. A host that was never touched has no such folder: it fails at once, unharmed.\n"
+        f"{windows if has_windows else ''}"
         "At the end every host has a line; failed=0 unreachable=0 means that it is back. Repeat for the others.\n"
         '"token 17 is older than 19": the orchestrator was there later than this kit. If it is really gone, add:\n'
         f"    -e {TOKEN}=19"
@@ -161,6 +166,28 @@ def _machines() -> str:
         "    sh restore-snapshots.sh HOST\n"
         "Afterwards run the command above with --limit HOST; it checks the packages and notes it in the host's journal."
     )
+
+
+def _drained(facts: Facts) -> list[str]:
+    """Tell which hosts may be out of service, and how they come back; nothing where no role takes any out."""
+    plan = facts.plan
+    roles: dict[str, list[str]] = {}
+    for host in plan.hosts:
+        if host.drain:
+            roles.setdefault(host.drain, []).append(host.host)
+    if not roles:
+        return []
+    vault = " --ask-vault-pass" if facts.is_vaulted else ""
+    told = [f"  - {', '.join(names)} (by the role {role})" for role, names in sorted(roles.items())]
+    lines = [fill(line, width=110, subsequent_indent="    ", break_on_hyphens=False) for line in told]
+    text = (
+        "MAY BE OUT OF SERVICE (DRAINED)\n"
+        "These hosts are taken out of service before they are worked on, and putting packages back does not take them\n"
+        "into it again. Look at each (the balancer, the cluster) before the command above; one that is in service is\n"
+        "better drained first, with playbooks/drain.yml in the same way. When a host is back, and well:\n"
+        f"    ansible-playbook -i inventory playbooks/undrain.yml{vault} --limit HOST"
+    )
+    return ["\n".join((text, *lines))]
 
 
 def _hosts(facts: Facts) -> str:

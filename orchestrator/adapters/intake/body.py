@@ -31,7 +31,7 @@ from orchestrator.domain.admission import Durations
 from orchestrator.domain.baseline import Classification
 from orchestrator.domain.calendar import to_utc
 from orchestrator.domain.change import TEMPLATE_ESTIMATES, ChangeKind, RebootPolicy
-from orchestrator.domain.rollout import Amount, OnTrip
+from orchestrator.domain.rollout import Amount, OneAtATimePer, OnTrip
 from orchestrator.errors import InvalidInput
 
 
@@ -98,6 +98,8 @@ class Rollout(Part):
     max_failures: AnyHosts = Amount(value=0)
     max_unfit: AnyHosts = Amount(value=10, percent=True)
     on_trip: OnTrip = OnTrip.FAILED
+    one_at_a_time_per: OneAtATimePer | None = None
+    order: tuple[Name, ...] = ()
 
     @field_validator("canary")
     @classmethod

@@ -70,6 +70,8 @@ def _rollout(rollout: Rollout) -> RolloutPolicy:
         max_failures=rollout.max_failures,
         max_unfit=rollout.max_unfit,
         on_trip=rollout.on_trip,
+        one_at_a_time_per=rollout.one_at_a_time_per,
+        order=rollout.order,
     )
 
 

@@ -13,6 +13,7 @@ from orchestrator.ports import Occasion, PlaybookRunner, Subject
 
 #: Where the points lie on a host (docs/playbook-interface.md).
 POINTS = "/var/lib/patch-orchestrator/points"
+WINDOWS_POINTS = "C:\\ProgramData\\patch-orchestrator\\points"
 
 _SHOWN = 5
 
@@ -68,7 +69,7 @@ class PackagesProvider:
             host=host,
             provider="packages",
             rollback_class=rollback_class,
-            reference=_reference(report, occasion.change),
+            reference=_reference(report, _folder(subject, occasion)),
             size=_number(report.get("size")),
             taken_at=self.now(),
             expires_at=occasion.expires_at,
@@ -92,8 +93,13 @@ def _told(subject: Subject) -> HostJob:
     return HostJob(host=host.name, patch_job=subject.patch_job, ansible=host.ansible, throttle=host.throttle)
 
 
-def _reference(report: Mapping[str, Plain], change: str) -> dict[str, str]:
-    found = {"folder": f"{POINTS}/{change}", "files": str(len(_rows(report, "items")))}
+def _folder(subject: Subject, occasion: Occasion) -> str:
+    is_windows = subject.host.family == "windows"
+    return f"{WINDOWS_POINTS}\\{occasion.change}" if is_windows else f"{POINTS}/{occasion.change}"
+
+
+def _reference(report: Mapping[str, Plain], folder: str) -> dict[str, str]:
+    found = {"folder": folder, "files": str(len(_rows(report, "items")))}
     missing = [
         f"{row.get('name')}:{row.get('arch')} {row.get('version')} ({row.get('reason')})"
         for row in _rows(report, "missing")

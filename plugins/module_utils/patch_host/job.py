@@ -26,6 +26,7 @@ class Job(typing.NamedTuple):
     services_ignored: typing.List[str]
     paths: typing.List[str]
     keep_point: bool = False
+    reboot_timeout: int = 600
 
     def excludes(self, name):
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude)
@@ -51,6 +52,7 @@ def parse_job(raw):
         services_ignored=[str(pattern) for pattern in raw.get("services_ignored") or []],
         paths=[str(path) for path in raw.get("paths") or ["/", "/boot", "/var"]],
         keep_point=bool(raw.get("keep_point", False)),
+        reboot_timeout=_number(raw.get("reboot_timeout") or 600, "reboot_timeout", mistakes),
     )
     if mistakes:
         raise PatchError("patch_job cannot be carried out. Correct these: " + "; ".join(mistakes))

@@ -41,7 +41,7 @@ class Journal:
         """Return all records, the oldest first. A line that a power cut tore is no record."""
         try:
             with open(self._path, encoding="utf-8", errors="replace") as file:
-                return [record for record in map(_parsed, file) if record is not None]
+                return [record for record in map(parsed_record, file) if record is not None]
         except FileNotFoundError:
             return []
 
@@ -101,7 +101,7 @@ class Journal:
         with locked(self._lock):
             self._take_lock("Adopting the host")
             claim = self.claim()
-            left = _foreign_changes(self.records(), claim, token.installation)
+            left = foreign_changes(self.records(), claim, token.installation)
             if claim and claim.get("installation") != token.installation:
                 self._write_claim(token, claim.get("change", change))
             for other in left:
@@ -168,7 +168,7 @@ def refusal(records, claim, token, change, step):
         )
     if _taken_over(records, token.installation, change):
         return "another installation adopted this change. Settle with its owner, or adopt it back (host adopt)."
-    others = _foreign_changes(records, claim, token.installation)
+    others = foreign_changes(records, claim, token.installation)
     if others:
         return "another installation of the orchestrator holds the host (%s). Settle it with host adopt." % (
             ", ".join(others)
@@ -196,7 +196,7 @@ def _is_open(records, installation, change, step):
     return any((r["installation"], r["change"], r["step"]) == (installation, change, step) for r in open_steps(records))
 
 
-def _foreign_changes(records, claim, installation):
+def foreign_changes(records, claim, installation):
     """Name the changes of other installations that hold the host, by a claim or by an open step."""
     found = [r["change"] for r in open_steps(records) if r["installation"] != installation]
     if claim and claim.get("installation") != installation:
@@ -217,7 +217,8 @@ def _taken_over(records, installation, change):
     return owner != installation
 
 
-def _parsed(line):
+def parsed_record(line):
+    """Return the record in a line of a journal; None where it is none, as where a power cut tore it."""
     try:
         record = json.loads(line)
     except ValueError:

@@ -16,7 +16,7 @@ from orchestrator.domain.canonical import digest
 from orchestrator.domain.change import ChangeKind, RebootPolicy
 from orchestrator.domain.health import CheckKind, HealthCheck
 from orchestrator.domain.rollback import NO_WAY_BACK
-from orchestrator.domain.rollout import Amount, OnTrip, RolloutPolicy
+from orchestrator.domain.rollout import Amount, OneAtATimePer, OnTrip, RolloutPolicy
 from orchestrator.errors import NotFound
 from orchestrator.ports import Intake, RenderedRequest
 
@@ -70,6 +70,7 @@ change:
     max_failures: 1
     max_unfit: 20%
     on_trip: all
+    one_at_a_time_per: cluster
   window: {start: "{{ start }}", zone: "{{ zone }}", duration: "{{ long }}", cutoff: 30m}
   approval: {required: {approver: "{{ seats }}", cab: 1}, deadline: 2d, exclude_authors: "{{ authors }}"}
   rollback: {providers: [packages, lab], hold: 5d, no_way_back: [mydb*]}
@@ -127,6 +128,7 @@ def test_every_word_becomes_part_of_the_spec(folder: Path) -> None:
         max_failures=Amount(value=1),
         max_unfit=Amount(value=20, percent=True),
         on_trip=OnTrip.ALL,
+        one_at_a_time_per=OneAtATimePer.CLUSTER,
     )
     assert spec.window == MaintenanceWindow(
         start="2026-11-21T22:00",

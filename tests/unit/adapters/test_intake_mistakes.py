@@ -290,6 +290,11 @@ IN_THE_TEMPLATE = {
         "5:29",
         "a batch of 3 does not fit into a wave",
     ),
+    "one_at_a_time_per": (
+        GOOD_CHANGE + "  rollout: {one_at_a_time_per: zone}\n",
+        "5:32",
+        "'zone' is not one of cluster",
+    ),
     "on_trip": (GOOD_CHANGE + "  rollout: {on_trip: some}\n", "5:22", "'some' is not one of failed, all, none"),
     "nobody approves": (
         GOOD_CHANGE + "  approval: {required: {}}\n",

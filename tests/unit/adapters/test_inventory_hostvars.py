@@ -114,12 +114,20 @@ def test_reference_in_a_circle_is_a_mistake() -> None:
 def test_patch_variables_say_what_the_host_is() -> None:
     host = read(
         patch_family="dnf", patch_zone="dmz", patch_cluster="db", patch_state="replicated",
-        patch_rollback=["lab", "packages"], patch_owner="mail team", patch_drain=True,
+        patch_rollback=["lab", "packages"], patch_owner="mail team", patch_night=True,
     )  # fmt: skip
     assert (host.family, host.zone, host.cluster) == ("dnf", "dmz", "db")
     assert host.statefulness is Statefulness.REPLICATED
     assert host.providers == ("lab", "packages")
-    assert host.settings == {"patch_drain": "true", "patch_owner": "mail team"}
+    assert host.settings == {"patch_night": "true", "patch_owner": "mail team"}
+
+
+@pytest.mark.parametrize(
+    ("connection", "family"), [("ssh", ""), ("winrm", "windows"), ("ansible.builtin.psrp", "windows")]
+)
+def test_host_that_is_reached_as_windows_is_windows(connection: str, family: str) -> None:
+    assert read(ansible_connection=connection).family == family
+    assert read(ansible_connection=connection, patch_family="apt").family == "apt"
 
 
 def test_patch_variables_say_which_ansible_works_on_the_host_and_which_limits_count_it() -> None:
@@ -127,6 +135,19 @@ def test_patch_variables_say_which_ansible_works_on_the_host_and_which_limits_co
     assert (host.ansible, host.throttle, host.settings) == ("legacy", ("esx1", "mirror"), {})
     assert read().ansible == read(patch_ansible="default").ansible == ""
     assert read(patch_ansible="default-2").ansible == "default-2"
+
+
+@pytest.mark.parametrize("role", ["patch_drain_haproxy", "our-drain", "site.web.drain"])
+def test_patch_drain_names_the_role_that_takes_the_host_out_of_service(role: str) -> None:
+    host = read(patch_drain=role)
+    assert (host.drain, host.settings) == (role, {})
+    assert host.fingerprint != read(patch_drain=f"{role}2").fingerprint
+
+
+@pytest.mark.parametrize("word", ["roles/web", "a.b", "web drain", "../web"])
+def test_patch_drain_that_is_no_name_of_a_role_is_a_mistake(word: str) -> None:
+    with pytest.raises(InvalidInput, match=r"patch_drain: .* is no name of a role"):
+        read(patch_drain=word)
 
 
 def test_providers_may_be_one_line() -> None:

@@ -311,6 +311,15 @@ def test_readme_tells_the_command_and_the_hosts(plain_kit: Path) -> None:
     assert max(map(len, text.splitlines())) < 130 + len(str(plain_kit))
 
 
+def test_readme_says_which_hosts_may_be_out_of_service(site: Site, plain_kit: Path) -> None:
+    jobs = {name: {**job(17), "drain": "patch_drain_haproxy"} for name in ("web1", "web2")}
+    kit = site.kit.write(plan(site.frozen(), drain="patch_drain_haproxy"), HOSTS_OF_PLAN, jobs)
+    text = (kit / "README.txt").read_text()
+    assert "  - web2 (by the role patch_drain_haproxy)\n" in text
+    assert "ansible-playbook -i inventory playbooks/undrain.yml --limit HOST\n" in text
+    assert "DRAINED" not in (plain_kit / "README.txt").read_text()
+
+
 def with_two_ansibles(site: Site) -> Path:
     kit = replace(site.kit, installations={"legacy-2": LEGACY})
     content = replace(site.frozen(), versions={"ansible-core": "2.19.4", "legacy-2/ansible-core": "2.16.19"})

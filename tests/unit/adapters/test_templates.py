@@ -26,6 +26,9 @@ LEAST: dict[str, dict[str, Any]] = {
     "linux-kernel-patch": {"production": "db", "window_start": "2026-12-13T02:00"},
     "linux-package-update": {"production": "web", "packages": ["nginx", "nginx-*"], "window_start": "now"},
     "linux-security-patch": {"production": "web", "window_start": "2026-12-12T22:00"},
+    "mixed-service-patch": {"production": "shop", "tiers": ["shop_app", "shop_web"], "window_start": "now"},
+    "windows-emergency-kb": {"production": "all", "kbs": ["KB5031234"], "reason": "Exploited in the wild"},
+    "windows-monthly-cumulative": {"production": "windows", "window_start": "2026-12-12T22:00"},
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.rollout import Amount, Budget, RolloutPolicy, Wave, budget, waves
+from orchestrator.domain.rollout import Amount, Budget, RolloutPolicy, Wave, budget, tier_of, waves
 from orchestrator.domain.run import HostStatus, judge, score
 from tests.fakes.values import run
 
@@ -40,6 +40,24 @@ def test_clusters_move_hosts_between_batches_and_never_between_waves(
 ) -> None:
     plain, clustered = waves(hosts, policy), waves(hosts, policy, some_clusters(hosts, data))
     assert [sorted(wave.hosts) for wave in plain] == [sorted(wave.hosts) for wave in clustered]
+
+
+@given(HOSTS, POLICIES, st.data())
+def test_tiers_go_one_after_the_other_and_the_canaries_are_in_the_first(
+    hosts: list[str], policy: RolloutPolicy, data: st.DataObject
+) -> None:
+    tiers = {host: data.draw(st.integers(0, 3)) for host in hosts}
+    cut = waves(hosts, policy, tiers=tiers)
+    assert sorted(all_hosts(cut)) == hosts
+    places = [{tiers[host] for host in wave.hosts} for wave in cut]
+    assert all(len(place) == 1 for place in places)
+    assert places == sorted(places, key=min)
+    assert [wave.number for wave in cut if wave.canary] == ([1] if policy.canary is not None and hosts else [])
+
+
+def test_hosts_in_no_group_of_the_order_come_last() -> None:
+    order = ("app", "web")
+    assert [tier_of(groups, order) for groups in (("web", "x"), ("app", "web"), ("x",), ())] == [1, 0, 2, 2]
 
 
 @given(HOSTS, POLICIES, st.data())

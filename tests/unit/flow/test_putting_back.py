@@ -195,7 +195,7 @@ def test_stateless_host_is_reverted_by_its_snapshot(site: FakeSite) -> None:
     assert site.versions["web2"] == OLD
 
 
-@pytest.mark.parametrize("state", [Statefulness.STATEFUL, Statefulness.REPLICATED, Statefulness.DIRECTORY])
+@pytest.mark.parametrize("state", [Statefulness.STATEFUL, Statefulness.REPLICATED])
 def test_host_with_data_is_not_reverted_by_a_snapshot_by_itself(site: FakeSite, state: Statefulness) -> None:
     site.inventory.change("web2", with_snapshot(state))
     site.machines["web2"].suffers("patch.yml", Fault.FAILS_HALF_WAY)
@@ -210,6 +210,16 @@ def test_host_with_data_is_not_reverted_by_a_snapshot_by_itself(site: FakeSite, 
     assert site.statuses["web2"] == "restore-failed"
     assert "A person has to decide" in site.runs["web2"].reason
     assert site.versions["web2"] == "mixed"
+
+
+def test_directory_server_never_has_a_snapshot(site: FakeSite) -> None:
+    both = {"providers": ("snap", "packages"), "statefulness": Statefulness.DIRECTORY}
+    site.inventory.change("web2", lambda host: replace(host, **both))  # type: ignore[arg-type]
+    site.machines["web2"].suffers("patch.yml", Fault.FAILS_HALF_WAY)
+    site.ran(WEB2_MAY_FAIL)
+    assert (site.statuses["web2"], site.versions["web2"]) == ("restored", OLD)
+    assert "web2" not in site.providers["snap"].taken
+    assert {point.provider for point in site.store.points(site.id) if point.host == "web2"} == {"packages"}
 
 
 def test_host_with_data_goes_back_by_packages_where_it_has_both(site: FakeSite) -> None:
