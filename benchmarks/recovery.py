@@ -64,8 +64,9 @@ def taken_over(disk: DiskSite, workers: Pool) -> float:
         wait(lambda: begun(site) >= 4)
         workers.signal(held, signal.SIGSTOP)
         at, waiting = time.monotonic(), unfinished(site)
+        known = tokens(site)
         workers.start(disk)
-        wait(lambda: not waiting & unfinished(site))
+        wait(lambda: any(tokens(site)[host] > known[host] for host in waiting))
         took = time.monotonic() - at
         workers.signal(held, signal.SIGCONT)
         workers.end_all()
@@ -95,9 +96,14 @@ def begun(site: FakeSite) -> int:
     return len({step.host for step in site.store.steps(site.id) if step.step is Step.PROTECT})
 
 
-def unfinished(site: FakeSite) -> set[tuple[str, str]]:
-    """Return the steps that have begun and not ended."""
-    return {(step.host, step.job) for step in site.store.steps(site.id) if step.finished_at is None}
+def unfinished(site: FakeSite) -> set[str]:
+    """Return the hosts on which a step has begun and not ended."""
+    return {step.host for step in site.store.steps(site.id) if step.finished_at is None}
+
+
+def tokens(site: FakeSite) -> dict[str, int]:
+    """Return the fencing token of each host: whoever takes work over draws a newer one before anything else."""
+    return {lease.host: lease.token for lease in site.store.leases()}
 
 
 def wait(told: Callable[[], bool]) -> None:
