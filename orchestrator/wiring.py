@@ -23,6 +23,7 @@ from orchestrator.adapters.ansible.holdings import StateHoldings
 from orchestrator.adapters.ansible.installations import installed, programs_of, try_out
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
 from orchestrator.adapters.ansible.kit import FolderKit
+from orchestrator.adapters.ansible.listings import Listings
 from orchestrator.adapters.ansible.packages import PackageStore
 from orchestrator.adapters.ansible.parts import PartedRunner
 from orchestrator.adapters.ansible.progress import latest_progress
@@ -161,6 +162,7 @@ class Site:
             vault_password=self._vault_password,
             variables=self._variable,
             programs=programs_of(self.settings.installations, installation),
+            listings=Listings(self.settings.state / "listings"),
         )
 
     @cached_property

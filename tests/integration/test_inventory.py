@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
+from orchestrator.adapters.ansible.listings import Listings
 from orchestrator.domain.inventory import Environment, Host, Secret
 from orchestrator.errors import InvalidInput
 
@@ -44,8 +45,9 @@ def site(tmp_path: Path) -> Path:
 
 def inventory_of(site: Path, password: str = "") -> AnsibleInventory:
     return AnsibleInventory(
-        site=site, frozen=lambda digest: site.parent / digest, site_key=b"key", vault_password=Secret(password)
-    )
+        site=site, frozen=lambda digest: site.parent / digest, site_key=b"key", vault_password=Secret(password),
+        listings=Listings(site.parent / "listings"),
+    )  # fmt: skip
 
 
 def resolve(site: Path, pattern: str, password: str = "", content: str = "") -> dict[str, Host]:
@@ -123,6 +125,7 @@ def test_vaulted_file_is_read_with_the_password_and_without_a_trace(site: Path) 
         resolve(site, "db")
     with pytest.raises(InvalidInput, match="ecrypt"):
         resolve(site, "db", "wrong")
+    assert not (site.parent / "listings").exists(), "what Ansible has opened does not lie on a disk"
 
 
 def test_frozen_content_is_asked_where_it_is_named(site: Path) -> None:
