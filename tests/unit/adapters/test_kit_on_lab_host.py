@@ -40,7 +40,7 @@ def starting_content(folder: Path, inventory: str) -> SiteContent:
 
 
 def test_kit_takes_a_patched_host_back_and_a_second_time_changes_nothing(lab: Lab, tmp_path: Path) -> None:
-    site = playbooks.Site(lab, tmp_path)
+    site = playbooks.Site(lab, tmp_path, {})
     content = starting_content(tmp_path, lab.inventory())
     found = content.read()
     content.freeze(found)
