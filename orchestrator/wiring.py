@@ -183,16 +183,16 @@ class Site:
         parted = PartedRunner(supervised, jobs=jobs, throttle=limits.throttle)
         return KnockingRunner(runner=parted, probe=self.probe, hosts=self._hosts_of)
 
-    def _hosts_of(self, job: Job) -> Sequence[Host]:
+    def _hosts_of(self, job: Job) -> Mapping[str, Host]:
         """Return the hosts of the job's change, by the pattern that the flow itself asks for: it is known already."""
         spec = self.ledger.store.change(job.change).spec
         pattern = spec.production if job.environment is Environment.PRODUCTION else spec.staging
         return self._frozen_hosts(pattern, job.environment, job.content)
 
     @cached_property
-    def _frozen_hosts(self) -> Callable[[str, Environment, str], Sequence[Host]]:
+    def _frozen_hosts(self) -> Callable[[str, Environment, str], Mapping[str, Host]]:
         # A dynamic inventory costs a start of Ansible each time; how hosts are reached is frozen with the content.
-        return lru_cache(maxsize=8)(self.inventory.resolve)
+        return lru_cache(maxsize=8)(self.inventory.frozen_hosts)
 
     @cached_property
     def probe(self) -> MixedProbe:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -135,7 +135,7 @@ class _NoKit:
 
     folder: Path
 
-    def write(self, plan: object, hosts: Sequence[Host], patch_jobs: object) -> Path:
+    def write(self, plan: object, hosts: Mapping[str, Host], patch_jobs: object) -> Path:
         """Write nothing."""
         return self.folder
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -15,12 +16,15 @@ from orchestrator.adapters.ansible.hostvars import Reader, Value
 from orchestrator.adapters.ansible.installations import programs_of
 from orchestrator.adapters.ansible.lookups import Variables, from_environment, kept
 from orchestrator.adapters.ansible.programs import Programs
+from orchestrator.adapters.ansible.site_files import is_variable_file
 from orchestrator.adapters.ansible.vaulted import opened
 from orchestrator.domain.inventory import Environment, Host, Secret
 from orchestrator.errors import InvalidInput, Mistake
 
 #: As many broken hosts as a person can look at; the others are counted.
 _SHOWN = 20
+#: So many answers are kept in memory, each with all its hosts.
+_KEPT = 8
 #: An inventory plugin's configuration names the plugin; what it answers can differ each time.
 _PLUGIN = re.compile(r"^\s*plugin\s*:", re.MULTILINE)
 #: Path, inode, size and time of change of every file.
@@ -46,19 +50,34 @@ class AnsibleInventory:
     vault_password: Secret = field(default_factory=lambda: Secret(""))
     variables: Variables = field(default=from_environment, repr=False)
     programs: Path = field(default_factory=lambda: programs_of({}, ""))
-    _known: dict[tuple[str, Path, Stamp], Sequence[Host]] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[tuple[str, Path, Stamp], Mapping[str, Host]] = field(default_factory=dict, repr=False, compare=False)
 
     def resolve(self, pattern: str, environment: Environment, content: str = "") -> Sequence[Host]:
         """Return the hosts that an Ansible pattern matches, sorted by name; from the frozen content, if one is named.
 
         Raises InvalidInput where the pattern or the inventory is not usable, Unavailable where Ansible is missing.
         """
+        return tuple(self._resolved(pattern, environment, content).values())
+
+    def frozen_hosts(self, pattern: str, environment: Environment, content: str) -> Mapping[str, Host]:
+        """Return what ``resolve`` does of frozen content, by name."""
+        return self._resolved(pattern, environment, content)
+
+    def _resolved(self, pattern: str, environment: Environment, content: str) -> Mapping[str, Host]:
         folder = self.frozen(content) if content else self.site
         inventory = folder / "inventories" / environment
         _check(pattern, inventory)
-        stamp = stamp_of(folder, inventory)
+        stamp = stamp_of(folder, inventory, is_frozen=bool(content))
         if stamp is not None and (known := self._known.get((pattern, inventory, stamp))) is not None:
             return known
+        hosts = {host.name: host for host in self._asked(pattern, environment, folder, inventory)}
+        if stamp is not None:
+            while len(self._known) >= _KEPT:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[pattern, inventory, stamp] = hosts
+        return hosts
+
+    def _asked(self, pattern: str, environment: Environment, folder: Path, inventory: Path) -> Sequence[Host]:
         listed = self._listed(pattern, folder, inventory)
         groups = _groups(listed)
         if not groups:
@@ -66,10 +85,7 @@ class AnsibleInventory:
                 f"the pattern {pattern!r} matches no host of the {environment} inventory ({inventory}). "
                 "Look at what there is: orchestrator host list"
             )
-        hosts = self._read(listed, groups, folder, inventory)
-        if stamp is not None:
-            self._known[pattern, inventory, stamp] = hosts
-        return hosts
+        return self._read(listed, groups, folder, inventory)
 
     def _listed(self, pattern: str, folder: Path, inventory: Path) -> Mapping[str, Value]:
         programs = Programs(folder=folder, programs=self.programs, vault_password=self.vault_password)
@@ -112,17 +128,33 @@ class AnsibleInventory:
         return tuple(hosts)
 
 
-def stamp_of(folder: Path, inventory: Path) -> Stamp | None:
-    """Return what changes whenever an inventory file does; None where programs or plugins say who is there."""
+def stamp_of(folder: Path, inventory: Path, *, is_frozen: bool = False) -> Stamp | None:
+    """Return what changes whenever an inventory file does; None where programs or plugins say who is there.
+
+    Of frozen content only the files that list hosts are ever replaced: those with variables need no look.
+    """
     found = []
-    for file in sorted((folder / "ansible.cfg", *inventory.rglob("*"))):
+    for file in sorted((folder / "ansible.cfg", *_files(inventory, with_variables=not is_frozen))):
         if not file.is_file():
             continue
         status = file.stat()
-        if status.st_mode & 0o111 or _PLUGIN.search(file.read_text(errors="replace")):
+        known = (str(file), status.st_ino, status.st_size, status.st_mtime_ns)
+        if status.st_mode & 0o111 or _names_plugin(known):
             return None
-        found.append((str(file), status.st_ino, status.st_size, status.st_mtime_ns))
+        found.append(known)
     return tuple(found)
+
+
+def _files(inventory: Path, *, with_variables: bool) -> Iterator[Path]:
+    for folder, within, names in os.walk(inventory):
+        if not with_variables:
+            within[:] = [name for name in within if not is_variable_file(f"{name}/file")]
+        yield from (Path(folder) / name for name in names)
+
+
+@lru_cache(maxsize=1 << 15)
+def _names_plugin(stamp: tuple[str, int, int, int]) -> bool:
+    return _PLUGIN.search(Path(stamp[0]).read_text(errors="replace")) is not None
 
 
 def _check(pattern: str, inventory: Path) -> None:
