@@ -88,14 +88,20 @@ def list_(
 
 
 @app.command("show")
-def show_(context: typer.Context, change_id: Id, as_json: AsJson = False) -> None:
+def show_(
+    context: typer.Context,
+    change_id: Id,
+    everyone: Annotated[bool, typer.Option("--all", help="List every host, however many there are.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show where a change stands, host by host, and what to do next."""
     site = site_of(context)
     change = site.ledger.store.change(change_id)
     if as_json:
         answer({"change": change, "hosts": site.ledger.store.runs(change_id)})
         return
-    show.change(change, site.ledger.store.runs(change_id), is_carried=site.carriers.is_carried(change_id))
+    is_carried = site.carriers.is_carried(change_id)
+    show.change(change, site.ledger.store.runs(change_id), is_carried=is_carried, everyone=everyone)
 
 
 @app.command("stage")
@@ -284,7 +290,7 @@ def rollback(
     site.ledger.store.change(change_id)
     touched = [run.host for run in site.ledger.store.runs(change_id) if run.touched]
     say(
-        f"These hosts would be put back: {', '.join(touched) or 'none'}. "
+        f"{len(touched)} hosts would be put back: {show.few(touched) or 'none'}. "
         "A security fix that is taken back leaves its hole open."
     )
     if not needs_yes(yes, f"Roll back {change_id}"):

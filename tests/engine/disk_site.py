@@ -50,7 +50,10 @@ class FastClock:
 
 @dataclass(frozen=True)
 class DiskSite:
-    """Where everything is, and how it is worked with: ``seconds`` is what a job takes on a host, ``shard`` its size."""
+    """Where everything is, and how it is worked with: ``seconds`` is what a job takes on a host, ``shard`` its size.
+
+    ``pause`` is between two looks of a worker, in seconds.
+    """
 
     url: str
     folder: str
@@ -61,6 +64,7 @@ class DiskSite:
     lease: float = 1.5
     at_once: int = 2
     has_kit: bool = False
+    pause: float = 0.2
 
     @property
     def machines(self) -> DiskHosts:
@@ -125,7 +129,7 @@ class DiskSite:
             crew=site.crew, engine=open_for_engine(self.url), executor=SINGLE if single else name, codec=codec,
             sharing=lambda change: nullcontext(), at_once=self.at_once,
         )  # fmt: skip
-        manner = Manner(zones=tuple(zones), lease=timedelta(seconds=self.lease), pause=0.2)
+        manner = Manner(zones=tuple(zones), lease=timedelta(seconds=self.lease), pause=self.pause)
         Worker(durable, SqlWorkers(open_for_engine(self.url, size=2)), name, manner, site.clock).run()
 
 

@@ -337,6 +337,16 @@ def test_hosts_that_need_another_ansible_are_put_back_by_it(site: Site) -> None:
     assert sorted(file.name for file in site.out.iterdir()) == ["web1", "web2"]
 
 
+def test_hosts_of_every_source_are_in_the_group_of_their_ansible(site: Site) -> None:
+    few = plan(site.frozen(), ansible="legacy-2")
+    others = (replace(few.hosts[1], host=f"old{number}") for number in range(49))
+    many = replace(few, hosts=(few.hosts[1], *others, few.hosts[0]))
+    jobs = {"web1": job(17), "web2": job(17)}
+    kit = replace(site.kit, installations={"legacy-2": LEGACY}).write(many, HOSTS_OF_PLAN, jobs)
+    source = json.loads((kit / "inventory/patch_batch-002.json").read_text())
+    assert source["patch_ansible_default"] == {"hosts": {"web1": {}}}
+
+
 def test_readme_says_which_ansible_puts_which_hosts_back(site: Site) -> None:
     kit = with_two_ansibles(site)
     text = (kit / "README.txt").read_text()
