@@ -380,6 +380,9 @@ class Store(Protocol):
     def first_batch(self, change: str, statuses: Collection[HostStatus]) -> Sequence[HostRun]:
         """Return the hosts with one of these statuses of the first wave and batch that has any, by name."""
 
+    def last_batch(self, change: str, statuses: Collection[HostStatus]) -> Sequence[HostRun]:
+        """Return the hosts with one of these statuses of the last wave and batch that has any, by name."""
+
     def steps(
         self, change: str, hosts: Collection[str] | None = None, outcome: Outcome | None = None
     ) -> Sequence[StepRecord]:

@@ -26,7 +26,7 @@ from orchestrator.flow.crew import Crew
 from orchestrator.flow.drifting import look_for_drift, refuse_drift
 from orchestrator.flow.patching import OPEN
 from orchestrator.flow.releasing import still_held
-from orchestrator.flow.returning import back_first
+from orchestrator.flow.returning import CHANGED, back_first
 from orchestrator.flow.room import lack_of_room, require_room
 from orchestrator.flow.sharding import Shard, lease_all, shards
 from orchestrator.flow.soaking import soak
@@ -267,10 +267,14 @@ def put_everything_back(change_id: str, crew: Crew) -> Conclusion | tuple[Shard,
     working = Working(crew=crew, change_id=change_id)
     change, plan = working.change(), working.plan()
     _try_again(working, change)
-    if first := back_first(change, plan, working.runs()):
+    # A change of thousands has hundreds of batches: each turn reads the one that is next, and the last turn all.
+    if first := back_first(change, plan, crew.ledger.store.last_batch(change_id, CHANGED)):
         return first
-    stuck = [f"{r.host}: {r.account}" for r in working.runs() if r.touched and r.status is not HostStatus.RESTORED]
-    waiting = [r for r in working.runs() if not r.status.is_settled and not r.touched]
+    runs = working.runs()
+    if first := back_first(change, plan, runs):
+        return first
+    stuck = [f"{r.host}: {r.account}" for r in runs if r.touched and r.status is not HostStatus.RESTORED]
+    waiting = [r for r in runs if not r.status.is_settled and not r.touched]
     working.settle([replace(r, status=HostStatus.SKIPPED, reason="the change was rolled back before") for r in waiting])
     if held := still_held(working, change, plan):
         return held

@@ -287,7 +287,7 @@ class StoreContract:
             writing.keep_runs([run("b", HostStatus.DONE), run("a", HostStatus.LEASED)])
         assert [one.host for one in store.remarkable("CHG-0001")] == ["a", "by-hand"]
 
-    def test_first_batch_is_that_of_the_first_wave_with_such_a_host(self, store: Store) -> None:
+    def test_first_and_last_batch_are_those_that_have_such_a_host(self, store: Store) -> None:
         done, waiting = HostStatus.DONE, HostStatus.PENDING
         places = [
             ("a", 1, 1, done),
@@ -299,7 +299,10 @@ class StoreContract:
         with store.begin() as writing:
             writing.keep_runs([replace(run(host, status), wave=w, batch=b) for host, w, b, status in places])
         assert [one.host for one in store.first_batch("CHG-0001", [waiting, HostStatus.LEASED])] == ["c", "d"]
+        assert [one.host for one in store.last_batch("CHG-0001", [done])] == ["b"]
+        assert [one.host for one in store.last_batch("CHG-0001", [waiting])] == ["e"]
         assert not store.first_batch("CHG-0001", [HostStatus.LEASED])
+        assert not store.last_batch("CHG-0001", [HostStatus.LEASED])
         assert not store.first_batch("CHG-0002", [waiting])
 
     def test_runs_are_listed_by_wave_batch_and_name_and_written_over(self, store: Store) -> None:

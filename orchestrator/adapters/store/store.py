@@ -118,9 +118,15 @@ class SqlStore:
 
     def first_batch(self, change: str, statuses: Collection[HostStatus]) -> Sequence[HostRun]:
         """Return the hosts that stand so of the first wave and batch that has any."""
+        return self._batch(change, statuses, t.host_run.c.wave, t.host_run.c.batch)
+
+    def last_batch(self, change: str, statuses: Collection[HostStatus]) -> Sequence[HostRun]:
+        """Return the hosts that stand so of the last wave and batch that has any."""
+        return self._batch(change, statuses, t.host_run.c.wave.desc(), t.host_run.c.batch.desc())
+
+    def _batch(self, change: str, statuses: Collection[HostStatus], *order: sa.ColumnElement[int]) -> Sequence[HostRun]:
         mine = (t.host_run.c.change == change) & t.host_run.c.status.in_(sorted(status.value for status in statuses))
-        first = sa.select(t.host_run.c.wave, t.host_run.c.batch).where(mine)
-        rows = self._rows(first.order_by(t.host_run.c.wave, t.host_run.c.batch).limit(1))
+        rows = self._rows(sa.select(t.host_run.c.wave, t.host_run.c.batch).where(mine).order_by(*order).limit(1))
         if not rows:
             return []
         return self._runs(mine & (t.host_run.c.wave == rows[0].wave) & (t.host_run.c.batch == rows[0].batch))
