@@ -27,6 +27,7 @@ from orchestrator.domain.probe import Needs, ProbeReport
 from orchestrator.domain.retention import Holding
 from orchestrator.domain.rollback import PointTaken, PutBack, RollbackPoint
 from orchestrator.domain.run import HostRun, HostStatus
+from orchestrator.domain.tracing import Span
 
 T = TypeVar("T")
 
@@ -183,6 +184,13 @@ class RollbackKit(Protocol):
 
     def write(self, plan: PatchPlan, hosts: Mapping[str, Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
         """Write the kit, or complete it, with the jobs of some hosts; return its folder. ``hosts`` are all by name."""
+
+
+class Tracer(Protocol):
+    """Whoever collects traces."""
+
+    def send(self, spans: Sequence[Span]) -> None:
+        """Take the spans. Raises Unavailable."""
 
 
 class Holdings(Protocol):

@@ -28,7 +28,17 @@ from orchestrator.domain.identity import Action
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import MOVES, ChangeEvent
 from orchestrator.errors import IllegalMove, InvalidInput, NotFound, Refused
-from orchestrator.flow import approving, closing, evidencing, execution, operating, scheduling, staging, sticking
+from orchestrator.flow import (
+    approving,
+    closing,
+    evidencing,
+    execution,
+    operating,
+    scheduling,
+    staging,
+    sticking,
+    tracing,
+)
 from orchestrator.flow.intake import submit
 from orchestrator.wiring import Site
 
@@ -349,6 +359,16 @@ def tasks(
         return
     rows = [(t.job, t.host, coloured(t.outcome), f"{t.milliseconds / 1000:.1f} s", t.task, t.message) for t in found]
     table(("job", "host", "outcome", "took", "task", "message"), rows)
+
+
+@app.command("trace")
+def trace(context: typer.Context, change_id: Id) -> None:
+    """Send the spans of the last run again to the collector of traces that orchestrator.toml names."""
+    site = site_of(context)
+    site.ledger.store.change(change_id)
+    if site.tracer is None:
+        raise Refused("orchestrator.toml names no collector: [telemetry] endpoint, see docs/monitoring.md.")
+    say(f"{tracing.send_trace(change_id, site.ledger, site.tracer)} spans of {change_id} were sent.")
 
 
 @app.command("watch")

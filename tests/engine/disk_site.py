@@ -24,6 +24,7 @@ from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
 from orchestrator.flow import sharding
 from orchestrator.flow.ledger import Ledger
+from orchestrator.ports import Tracer
 from tests.fakes.disk import DiskHosts, DiskProbe, DiskRunner
 from tests.fakes.site import FakeSite
 from tests.fakes.values import SLOT
@@ -52,7 +53,7 @@ class FastClock:
 class DiskSite:
     """Where everything is, and how it is worked with: ``seconds`` is what a job takes on a host, ``shard`` its size.
 
-    ``pause`` is between two looks of a worker, in seconds.
+    ``pause`` is between two looks of a worker, in seconds; ``traces`` is where it sends traces, "" for nowhere.
     """
 
     url: str
@@ -65,6 +66,7 @@ class DiskSite:
     at_once: int = 2
     has_kit: bool = False
     pause: float = 0.2
+    traces: str = ""
 
     @property
     def machines(self) -> DiskHosts:
@@ -113,9 +115,17 @@ class DiskSite:
             probe=DiskProbe(self.machines),
             kit=FolderKit(state=folder, frozen=lambda digest: folder) if self.has_kit else _NoKit(folder),
             node="one",
+            tracer=self._tracer(),
         )
         (site.id,) = [change.id for change in site.store.changes()]
         return site
+
+    def _tracer(self) -> Tracer | None:
+        if not self.traces:
+            return None
+        from orchestrator.adapters.telemetry.otlp import OtlpTracer  # As in the product: only where it is asked for.
+
+        return OtlpTracer(self.traces, "site")
 
     def work(self, zones: Sequence[str] = ()) -> None:
         """Be a worker until somebody ends this process."""
