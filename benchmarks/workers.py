@@ -13,6 +13,7 @@ from pathlib import Path
 from orchestrator.adapters.store import upgrade
 from orchestrator.domain.change import ChangeState
 from orchestrator.domain.rollout import Amount, RolloutPolicy
+from orchestrator.engine.worker import Manner
 from orchestrator.flow import execution
 from tests.engine.disk_site import DiskSite
 from tests.engine.pool import Pool, pool
@@ -34,7 +35,7 @@ def timed(count: int, hosts: int, folder: Path, server: Server, workers: Pool) -
     upgrade(url)
     disk = DiskSite(
         url=url, folder=str(folder), hosts=hosts, seconds=SECONDS, shard=1, began=time.time(), lease=30,
-        at_once=AT_ONCE,
+        at_once=AT_ONCE, pause=Manner().pause,
     )  # fmt: skip
     disk.prepare(ONE_WAVE)
     with disk.opened() as site:

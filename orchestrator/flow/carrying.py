@@ -19,6 +19,7 @@ from orchestrator.flow.patching import patch_shard
 from orchestrator.flow.releasing import release_shard
 from orchestrator.flow.returning import return_shard
 from orchestrator.flow.sharding import Shard, Task
+from orchestrator.flow.tracing import trace_at_rest
 
 #: What follows a turn: a move, shards that may be worked on side by side, or nothing more for machines to do.
 Turn = Conclusion | tuple[Shard, ...] | None
@@ -33,6 +34,8 @@ def take_turn(change_id: str, crew: Crew) -> Turn:
         return execution.advance(change_id, crew)
     if state is ChangeState.ROLLING_BACK:
         return execution.put_everything_back(change_id, crew)
+    if crew.tracer is not None:
+        trace_at_rest(change_id, crew.ledger, crew.tracer)
     return None
 
 

@@ -47,7 +47,7 @@ def shards(change: ChangeRequest, plan: PatchPlan, wave: int, number: int) -> tu
 
 def cut_up(change: ChangeRequest, plan: PatchPlan, hosts: Sequence[str], task: Task, *, name: str) -> tuple[Shard, ...]:
     """Cut hosts of the plan into shards of one zone each."""
-    zones = {planned.host: planned.zone for planned in plan.hosts}
+    zones = {host: plan.by_host[host].zone for host in hosts}
     pieces = cut(hosts, zones, SHARD)
     return tuple(
         Shard(

@@ -41,7 +41,7 @@ def _looked_at_again(working: Working, change: ChangeRequest, runs: list[HostRun
     crew, names = working.crew, [run.host for run in runs]
     batch = working.batch(change, names, name=f"l{change.lap}.soak")
     looked, services = look(batch, crew), ask_services(batch, crew)
-    before = crew.ledger.store.documents(change.id, "state.after")
+    before = crew.ledger.store.documents(change.id, "state.after", names)
     failed = []
     for run in runs:
         result, damage = looked[run.host], [r for r in services[run.host] if not r.passed]

@@ -143,7 +143,7 @@ def _carry(asked: Mapping[str, Any]) -> None:
     worker = Worker(engine_here, SqlWorkers(open_for_engine(url, size=2)), name, Manner(pause=0.1), site.clock)
 
     def look() -> None:
-        if site.change.state not in CARRIED and not engine_here.unfinished():
+        if site.change.state not in CARRIED and engine_here.is_idle():
             worker.stop()
 
     worker.run(look)

@@ -136,6 +136,19 @@ def test_frozen_content_is_asked_where_it_is_named(site: Path) -> None:
     assert list(resolve(site, "all", content="abc")) == ["old1"]
 
 
+def test_frozen_hosts_are_read_once_and_again_when_their_file_was_brought_up_to_date(site: Path) -> None:
+    frozen = site.parent / "abc"
+    (frozen / "inventories/staging/host_vars").mkdir(parents=True)
+    (frozen / "inventories/staging/hosts").write_text("old1\n")
+    (frozen / "ansible.cfg").write_text("[defaults]\n")
+    inventory = inventory_of(site)
+    first = inventory.frozen_hosts("all", Environment.STAGING, "abc")
+    (frozen / "inventories/staging/host_vars/old1.yml").write_text("patch_zone: dmz\n")
+    assert inventory.frozen_hosts("all", Environment.STAGING, "abc") is first
+    (frozen / "inventories/staging/hosts").write_text("old1\nnew1\n")
+    assert list(inventory.frozen_hosts("all", Environment.STAGING, "abc")) == ["new1", "old1"]
+
+
 def test_fingerprint_changes_with_a_group_variable(site: Path) -> None:
     before = resolve(site, "all")
     (site / "inventories/staging/group_vars/web.yml").write_text("patch_zone: lan\npatch_state: stateless\n")

@@ -12,7 +12,7 @@ from typing import cast
 from orchestrator.adapters.ansible.defaults import host_defaults
 from orchestrator.adapters.ansible.hostvars import Reader, Value
 from orchestrator.adapters.ansible.installations import programs_of
-from orchestrator.adapters.ansible.listings import Contents, Listings, contents_of
+from orchestrator.adapters.ansible.listings import Listings, Stamp, says_who_is_there, stamp_of
 from orchestrator.adapters.ansible.lookups import Variables, from_environment, kept
 from orchestrator.adapters.ansible.programs import Programs
 from orchestrator.adapters.ansible.vaulted import opened
@@ -21,6 +21,8 @@ from orchestrator.errors import InvalidInput, Mistake
 
 #: As many broken hosts as a person can look at; the others are counted.
 _SHOWN = 20
+#: So many answers are kept in memory, each with all its hosts.
+_KEPT = 8
 _PROGRAM = "ansible-inventory"
 _ALL = {"all", "ungrouped"}
 #: Ansible's own answer to a name that is not there, or to a file that it cannot parse, is a warning.
@@ -45,41 +47,51 @@ class AnsibleInventory:
     variables: Variables = field(default=from_environment, repr=False)
     programs: Path = field(default_factory=lambda: programs_of({}, ""))
     listings: Listings | None = None
-    _known: dict[tuple[str, str], Sequence[Host]] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[tuple[str, Stamp], Mapping[str, Host]] = field(default_factory=dict, repr=False, compare=False)
 
     def resolve(self, pattern: str, environment: Environment, content: str = "") -> Sequence[Host]:
         """Return the hosts that an Ansible pattern matches, sorted by name; from the frozen content, if one is named.
 
         Raises InvalidInput where the pattern or the inventory is not usable, Unavailable where Ansible is missing.
         """
+        return tuple(self._resolved(pattern, environment, content).values())
+
+    def frozen_hosts(self, pattern: str, environment: Environment, content: str) -> Mapping[str, Host]:
+        """Return what ``resolve`` does of frozen content, by name."""
+        return self._resolved(pattern, environment, content)
+
+    def _resolved(self, pattern: str, environment: Environment, content: str) -> Mapping[str, Host]:
         folder = self.frozen(content) if content else self.site
         inventory = folder / "inventories" / environment
         _check(pattern, inventory)
-        contents = contents_of(folder, inventory, self.programs / _PROGRAM)
-        if contents and (known := self._known.get((pattern, contents.digest))) is not None:
+        stamp = stamp_of(folder, inventory, self.programs / _PROGRAM, is_frozen=bool(content))
+        if stamp and (known := self._known.get((pattern, stamp))) is not None:
             return known
-        listed = self._listed(pattern, folder, inventory, contents)
+        hosts = {host.name: host for host in self._asked(pattern, environment, folder, inventory, stamp)}
+        if stamp and says_who_is_there(stamp):
+            while len(self._known) >= _KEPT:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[pattern, stamp] = hosts
+        return hosts
+
+    def _asked(
+        self, pattern: str, environment: Environment, folder: Path, inventory: Path, stamp: Stamp | None
+    ) -> Sequence[Host]:
+        answer = self.listings.find(pattern, stamp) if self.listings and stamp else None
+        if answer is None:
+            answer = self._answer(pattern, folder, inventory)
+            if self.listings and stamp:
+                self.listings.keep(pattern, stamp, inventory, answer)
+        listed = cast(Mapping[str, Value], json.loads(answer))
         groups = _groups(listed)
         if not groups:
             raise InvalidInput(
                 f"the pattern {pattern!r} matches no host of the {environment} inventory ({inventory}). "
                 "Look at what there is: orchestrator host list"
             )
-        hosts = self._read(listed, groups, folder, inventory)
-        if contents:
-            self._known[pattern, contents.digest] = hosts
-        return hosts
+        return self._read(listed, groups, folder, inventory)
 
-    def _listed(self, pattern: str, folder: Path, inventory: Path, contents: Contents | None) -> Mapping[str, Value]:
-        if self.listings is None or contents is None:
-            return _read_listing(self._asked(pattern, folder, inventory))
-        answer = self.listings.find(pattern, contents)
-        if answer is None:
-            answer = self._asked(pattern, folder, inventory)
-            self.listings.keep(pattern, contents, answer)
-        return _read_listing(answer)
-
-    def _asked(self, pattern: str, folder: Path, inventory: Path) -> str:
+    def _answer(self, pattern: str, folder: Path, inventory: Path) -> str:
         programs = Programs(folder=folder, programs=self.programs, vault_password=self.vault_password)
         argv = [_PROGRAM, "-i", str(inventory), "--list", f"--limit={pattern}"]
         answer = programs.run(argv, _STRICT)
@@ -118,10 +130,6 @@ class AnsibleInventory:
             told = f"{len(mistakes)} hosts of {inventory} have variables that cannot be used{more}:"
             raise InvalidInput(told, mistakes[:_SHOWN])
         return tuple(hosts)
-
-
-def _read_listing(answer: str) -> Mapping[str, Value]:
-    return cast(Mapping[str, Value], json.loads(answer))
 
 
 def _check(pattern: str, inventory: Path) -> None:

@@ -7,51 +7,58 @@ import hashlib
 import os
 import re
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+
+from orchestrator.adapters.ansible.site_files import is_variable_file
 
 #: So many answers are kept; of the others the oldest go.
 KEPT = 64
+#: A file that was written so many seconds ago may be written again without looking any different.
+SETTLED = 2.0
 #: An inventory plugin's configuration names the plugin; what it answers can differ each time.
 _PLUGIN = re.compile(rb"^\s*plugin\s*:", re.MULTILINE)
 _VAULTED = b"$ANSIBLE_VAULT;"
+#: Path, inode, size and time of change of a file.
+_Mark = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """What the files of an inventory hold: the same ``digest`` means the same answer.
-
-    ``open`` says that the answer may lie on a disk: Ansible opens a file that is vaulted as a whole, and answers what
-    is in it; single values that are vaulted stay so.
-    """
+class Stamp:
+    """What changes whenever a file of an inventory does. ``newest`` is when the last one was written (Unix time)."""
 
     digest: str
-    open: bool
+    newest: float
+    marks: tuple[_Mark, ...]
 
 
-def contents_of(folder: Path, inventory: Path, program: Path) -> Contents | None:
-    """Return what decides what ``program`` answers.
+def stamp_of(folder: Path, inventory: Path, program: Path, *, is_frozen: bool = False) -> Stamp | None:
+    """Return the stamp of an inventory, and of the program that reads it.
 
-    None where that is more than files: executable ones, plugins, links that lead to other folders; or where it cannot
-    be read: Ansible says then why.
+    None where files do not say it all: one of them is a program, a link leads to another folder, or one is missing.
+    Of frozen content only the files that list hosts are ever replaced: those with variables need no look.
     """
-    digest, is_open = hashlib.sha256(), True
+    marks = []
     try:
-        # Of the program it is enough to know whether it was installed anew.
-        digest.update(f"{program}\0{program.stat().st_mtime_ns}\0".encode())
-        for file in (folder / "ansible.cfg", inventory, *sorted(inventory.rglob("*"))):
+        for file in (program, folder / "ansible.cfg", *sorted(_files(inventory, with_variables=not is_frozen))):
             if file.is_dir():
-                if file.is_symlink():
-                    return None
-                continue
-            content = file.read_bytes()
-            if file.stat().st_mode & 0o111 or _PLUGIN.search(content):
                 return None
-            is_open = is_open and not content.startswith(_VAULTED)
-            digest.update(f"{file}\0{len(content)}\0".encode() + content)
+            status = file.stat()
+            if status.st_mode & 0o111 and file != program:
+                return None
+            marks.append((str(file), status.st_ino, status.st_size, status.st_mtime_ns))
     except OSError:
         return None
-    return Contents(digest.hexdigest(), is_open)
+    newest = max(mark[3] for mark in marks) / 1e9
+    return Stamp(hashlib.sha256(repr(marks).encode()).hexdigest(), newest, tuple(marks))
+
+
+def says_who_is_there(stamp: Stamp) -> bool:
+    """Tell whether the files alone decide: none of them configures a plugin."""
+    return not any(_looked_at(mark)[0] for mark in stamp.marks[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +67,9 @@ class Listings:
 
     folder: Path
 
-    def find(self, pattern: str, contents: Contents) -> str | None:
+    def find(self, pattern: str, stamp: Stamp) -> str | None:
         """Return the answer that was kept, if there is one that can be read."""
-        file = self._file(pattern, contents)
+        file = self._file(pattern, stamp)
         try:
             answer = gzip.decompress(file.read_bytes()).decode()
             os.utime(file)
@@ -70,16 +77,20 @@ class Listings:
             return None
         return answer
 
-    def keep(self, pattern: str, contents: Contents, answer: str) -> None:
-        """Keep an answer, unless it has opened what was vaulted. Where the disk refuses, nothing is kept."""
-        if not contents.open:
+    def keep(self, pattern: str, stamp: Stamp, inventory: Path, answer: str) -> None:
+        """Keep an answer that will be the same; where the disk refuses, nothing is kept.
+
+        Ansible opens a file that is vaulted as a whole, and answers what is in it: that is never kept. Single values
+        that are vaulted stay so.
+        """
+        if time.time() - stamp.newest < SETTLED or not says_who_is_there(stamp) or _has_vaulted_file(inventory):
             return
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix="new-")
             with os.fdopen(descriptor, "wb") as file:
                 file.write(gzip.compress(answer.encode(), compresslevel=1))
-            Path(temporary).replace(self._file(pattern, contents))
+            Path(temporary).replace(self._file(pattern, stamp))
             self._forget_the_oldest()
         except OSError:
             return
@@ -89,5 +100,31 @@ class Listings:
         for file in files[KEPT:]:
             file.unlink(missing_ok=True)
 
-    def _file(self, pattern: str, contents: Contents) -> Path:
-        return self.folder / hashlib.sha256(f"{contents.digest}\0{pattern}".encode()).hexdigest()
+    def _file(self, pattern: str, stamp: Stamp) -> Path:
+        return self.folder / hashlib.sha256(f"{stamp.digest}\0{pattern}".encode()).hexdigest()
+
+
+def _files(inventory: Path, *, with_variables: bool) -> Iterator[Path]:
+    if not inventory.is_dir():
+        yield inventory
+    for folder, within, names in os.walk(inventory):
+        if not with_variables:
+            within[:] = [name for name in within if not is_variable_file(f"{name}/file")]
+        # A folder behind a link is not walked into; whoever asks finds it, and looks no further.
+        yield from (Path(folder) / name for name in within if (Path(folder) / name).is_symlink())
+        yield from (Path(folder) / name for name in names)
+
+
+def _has_vaulted_file(inventory: Path) -> bool:
+    marks = ((str(file), 0, 0, file.stat().st_mtime_ns) for file in _files(inventory, with_variables=True))
+    return any(_looked_at(mark)[1] for mark in marks)
+
+
+@lru_cache(maxsize=1 << 15)
+def _looked_at(mark: _Mark) -> tuple[bool, bool]:
+    """Tell whether a file configures a plugin, and whether it is vaulted as a whole; both, where nobody can tell."""
+    try:
+        content = Path(mark[0]).read_bytes()
+    except OSError:
+        return True, True
+    return _PLUGIN.search(content) is not None, content.startswith(_VAULTED)

@@ -83,16 +83,17 @@ class SqlWriting:
     def keep_plan(self, plan: PatchPlan, predictions: Sequence[Prediction]) -> None:
         """Keep a plan under its digest; the same plan again takes the newer predictions."""
         key = plan.digest
-        self._db.execute(sa.delete(t.plan).where(t.plan.c.digest == key))
-        row = {"digest": key, "change": plan.change, "document": encode(plan), "predictions": encode(predictions)}
-        self._db.execute(sa.insert(t.plan).values(row))
+        self._replace(t.plan, [{"digest": key, "change": plan.change, "document": encode(plan)}])
+        self._db.execute(sa.delete(t.prediction).where(t.prediction.c.plan == key))
+        if rows := [{"plan": key, "host": one.host, "document": encode(one)} for one in predictions]:
+            self._db.execute(sa.insert(t.prediction), rows)
 
     def keep_runs(self, runs: Sequence[HostRun]) -> None:
         """Write where the hosts stand, unless somebody has taken one of them over."""
         self._refuse_overtaken({run.host: run.token for run in runs if run.token})
         rows = [
             {"change": r.change, "host": r.host, "wave": r.wave, "batch": r.batch, "status": r.status.value}
-            | {"document": encode(r)}
+            | {"ordinary": r.is_ordinary, "document": encode(r)}
             for r in runs
         ]
         self._replace(t.host_run, rows)

@@ -45,7 +45,7 @@ def test_kit_takes_a_patched_host_back_and_a_second_time_changes_nothing(lab: La
     found = content.read()
     content.freeze(found)
     inventory = AnsibleInventory(site=content.site, frozen=content.root, site_key=b"key")
-    hosts = inventory.resolve("h1", Environment.PRODUCTION, found.digest)
+    hosts = inventory.frozen_hosts("h1", Environment.PRODUCTION, found.digest)
 
     playbooks.publish(lab, "2.0")
     lab.run("h1", ["apt-get", "-qq", "update"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
-from orchestrator.adapters.ansible.listings import KEPT, Contents, Listings, contents_of
+from orchestrator.adapters.ansible.listings import KEPT, Listings, Stamp, stamp_of
 from orchestrator.domain.inventory import Environment
 
 PROGRAM = """#!/bin/sh
@@ -32,6 +33,12 @@ class Case:
         self.program.parent.mkdir()
         self.program.write_text(PROGRAM.format(asked=self._asked))
         self.program.chmod(0o755)
+        self.grow_old()
+
+    def grow_old(self) -> None:
+        """Let all files be an hour old."""
+        for file in (self.program, *self.site.rglob("*")):
+            os.utime(file, times=(time.time() - 3600,) * 2)
 
     def ask(self, pattern: str = "all") -> int:
         """Let another command ask, and return how often Ansible was asked so far."""
@@ -61,6 +68,11 @@ def test_a_changed_file_is_asked_about_anew(case: Case, file: str) -> None:
     (case.site / file).write_text(text.replace("\n", "#"))
     assert (case.site / file).stat().st_size == before.st_size
     assert case.ask() == 2
+
+
+def test_a_file_that_was_written_just_now_could_be_written_again(case: Case) -> None:
+    case.hosts.touch()
+    assert [case.ask(), case.ask()] == [1, 2]
 
 
 def test_a_new_file_of_variables_is_asked_about_anew(case: Case) -> None:
@@ -97,6 +109,7 @@ def test_it_is_always_asked_where_files_do_not_say_it_all_or_the_answer_is_a_sec
     case: Case, makes: Callable[[Case], None]
 ) -> None:
     makes(case)
+    case.grow_old()
     assert [case.ask(), case.ask()] == [1, 2]
     assert not case.listings.exists()
 
@@ -121,18 +134,18 @@ def test_a_disk_that_keeps_nothing_costs_the_next_command_a_question(case: Case)
 
 def test_the_oldest_answer_goes(tmp_path: Path) -> None:
     listings = Listings(tmp_path / "listings")
-    asked = [Contents(str(number), open=True) for number in range(KEPT + 1)]
-    for contents in asked[:KEPT]:
-        listings.keep("all", contents, "answer")
+    asked = [Stamp(str(number), 0, ()) for number in range(KEPT + 1)]
+    for stamp in asked[:KEPT]:
+        listings.keep("all", stamp, tmp_path, "answer")
     for age, file in enumerate(listings.folder.iterdir(), start=1):
         os.utime(file, (age * 60, age * 60))
     assert listings.find("all", asked[0]) == "answer", "which makes it the newest"
-    listings.keep("all", asked[KEPT], "answer")
-    found = [contents for contents in asked if listings.find("all", contents)]
+    listings.keep("all", asked[KEPT], tmp_path, "answer")
+    found = [stamp for stamp in asked if listings.find("all", stamp)]
     assert len(found) == KEPT
     assert asked[0] in found
     assert asked[KEPT] in found
 
 
-def test_what_cannot_be_read_is_left_to_ansible(tmp_path: Path) -> None:
-    assert contents_of(tmp_path, tmp_path / "none", tmp_path / "no-program") is None
+def test_what_is_not_there_is_left_to_ansible(tmp_path: Path) -> None:
+    assert stamp_of(tmp_path, tmp_path / "none", tmp_path / "no-program") is None
