@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import resource
 import subprocess
@@ -14,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks._telling import arguments, tell
 from orchestrator.adapters.store import upgrade
 from orchestrator.domain.change import ChangeState
 from orchestrator.domain.rollout import Amount, RolloutPolicy
@@ -123,10 +122,9 @@ def memory_of(process: int) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--hosts", type=int, default=10_000, help="hosts of the larger change; the other has a tenth")
     parser.add_argument("--batch", type=int, default=0, help="hosts of a batch; by default all are one")
-    parser.add_argument("--keep", action="store_true", help="keep the figures under benchmarks/results")
     options = parser.parse_args()
     batch = Amount(value=options.batch) if options.batch else Amount(value=100, percent=True)
     sizes = options.hosts // 10, options.hosts
@@ -149,17 +147,10 @@ def main() -> int:
         "seconds": {str(n): round(cost.wall) for n, cost in costs.items()},
         "commands": {str(n): {name: round(s, 1) for name, s in cost.commands.items()} for n, cost in costs.items()},
         "shards": options.hosts // SHARD,
-        "cores": os.cpu_count(),
     }
     holds = growth <= GROWTH and dearest <= GROWTH and many.memory <= MEMORY
     limit = {"growth": GROWTH, "growth_of_a_command": GROWTH, "memory_mib": MEMORY}
-    line = json.dumps({"name": "scale", "figures": figures, "limit": limit, "holds": holds})
-    print(line)
-    if options.keep:
-        kept = Path(__file__).parent / "results" / "scale.json"
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(line + "\n")
-    return 0 if holds else 1
+    return tell("scale", figures, limit, holds=holds, keep=options.keep)
 
 
 if __name__ == "__main__":

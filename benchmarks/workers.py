@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks._telling import arguments, tell
 from orchestrator.adapters.store import upgrade
 from orchestrator.domain.change import ChangeState
 from orchestrator.domain.rollout import Amount, RolloutPolicy
@@ -54,9 +52,8 @@ def timed(count: int, hosts: int, folder: Path, server: Server, workers: Pool) -
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--hosts", type=int, default=24, help="hosts, each a shard of its own")
-    parser.add_argument("--keep", action="store_true", help="keep the figures under benchmarks/results")
     options = parser.parse_args()
     hosts = options.hosts
     took: dict[int, float] = {}
@@ -67,16 +64,10 @@ def main() -> int:
     ratio = took[1] / took[4]
     figures = {
         "seconds": {str(count): round(seconds, 1) for count, seconds in took.items()},
-        "sooner_with_four": round(ratio, 2), "hosts": hosts, "cores": os.cpu_count(),
+        "sooner_with_four": round(ratio, 2), "hosts": hosts,
     }  # fmt: skip
     holds = ratio >= LIMIT
-    line = json.dumps({"name": "workers", "figures": figures, "limit": {"sooner_with_four": LIMIT}, "holds": holds})
-    print(line)
-    if options.keep:
-        kept = Path(__file__).parent / "results" / "workers.json"
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(line + "\n")
-    return 0 if holds else 1
+    return tell("workers", figures, {"sooner_with_four": LIMIT}, holds=holds, keep=options.keep)
 
 
 if __name__ == "__main__":
