@@ -1,43 +1,37 @@
-"""Prove a change on the staging inventory: apply, verify, restore, verify that the old state is back, apply again."""
+"""Prove a change on the staging inventory: apply, verify, restore, verify that the old state is back, apply again.
+
+Each step is done by shards, in the hosts' zones; a turn reads what they found, and hands out those of the next step.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
-from orchestrator.domain.admission import Durations
-from orchestrator.domain.baseline import Candidate, LeftOut, select
-from orchestrator.domain.canonical import plain
-from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.canonical import Plain, parse_rfc3339, plain, rfc3339
+from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.clusters import why_no_drain
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
 from orchestrator.domain.inventory import Environment, Host
-from orchestrator.domain.job import HostOutcome, JobResult
+from orchestrator.domain.job import HostJob
 from orchestrator.domain.lifecycle import ChangeEvent
-from orchestrator.domain.lock import LockItem, Platform, lock_of
+from orchestrator.domain.lock import Platform
 from orchestrator.domain.parts import why_not_cut
-from orchestrator.domain.plan import HostPlan, PlannedItem
-from orchestrator.domain.rollback import RollbackClass
-from orchestrator.domain.rollout import RolloutPolicy, waves
+from orchestrator.domain.plan import Content, PatchPlan
 from orchestrator.errors import NotFound, OrchestratorError, Refused
-from orchestrator.flow import lockdown, reports
+from orchestrator.flow import lockdown, proving, reports
+from orchestrator.flow.batching import Working
 from orchestrator.flow.concluding import Conclusion
-from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Batch, Crew, Stopped
-from orchestrator.flow.phases import explain, outcome_of
-from orchestrator.flow.planning import Proof, looking_job, make_plan, providers_of, run_look, scan, told
+from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Crew, Held, Stopped
+from orchestrator.flow.findings import Findings, end, has_ended, still_open
+from orchestrator.flow.looking import looked, looking_job, run_look, scan, told
+from orchestrator.flow.planning import make_plan, survey, surveys
+from orchestrator.flow.proving import Choice, staging_shards
 from orchestrator.flow.putting_back import put_back
 from orchestrator.flow.rehearsing import rehearse
 from orchestrator.flow.room import require_room
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Downloaded:
-    """What one staging host's transaction consists of, bytes included."""
-
-    host: Host
-    platform: Platform
-    items: tuple[Candidate, ...]
+from orchestrator.flow.sharding import Shard, Task
 
 
 def begin(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
@@ -48,22 +42,23 @@ def begin(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
     return crew.ledger.record(change, ChangeEvent.STAGING_STARTED, actor=actor)
 
 
-def prove(change_id: str, crew: Crew) -> Conclusion:
-    """Carry staging to its end, and go on where it was when the carrier died: every job keeps its id.
+def prove(change_id: str, crew: Crew) -> Conclusion | tuple[Shard, ...]:
+    """Take staging to the shards that may be worked on now, or to its end.
 
     Ends STAGED, CANCELLED where somebody asked for an end, or back at REQUESTED with the reason in the trail.
     """
     change = crew.ledger.store.change(change_id)
     try:
-        attempt = _freeze(change, _names(change_id, crew)[0], crew)
-        content = attempt.content
-        staging, production = _hosts(attempt, crew)
-        proof = _prove(attempt, staging, crew)
-        attempt.go_on(crew)
-        plan, predictions = make_plan(attempt, proof, production, crew)
-        attempt.go_on(crew)
-        if crew.content.read().digest != content.digest:
-            raise Refused("the content (playbooks, roles, variables) was changed while staging. Stage again.")
+        content = crew.content.read()
+        attempt = _freeze(change, content, crew)
+        staging, production = _hosts(attempt, content, crew)
+        _lease(attempt, staging, crew)
+        attempt.wait(crew)
+        for shards in _steps(attempt, staging, production, crew):
+            if left := still_open(shards, crew.ledger):
+                return left
+        proof = proving.proof_of(attempt, staging, crew)
+        plan, predictions = make_plan(attempt, content, proof, production, crew)
     except OrchestratorError as error:
         stopped = isinstance(error, Stopped)
         return Conclusion(
@@ -74,17 +69,25 @@ def prove(change_id: str, crew: Crew) -> Conclusion:
         )
     with crew.ledger.store.begin() as writing:
         writing.keep_plan(plan, predictions)  # Under its digest: nobody knows of it before the change names it.
-    return Conclusion(
-        change=replace(change, plan_digest=plan.digest, staged_at=crew.now()),
-        event=ChangeEvent.STAGED,
-        data={
-            "digest": plan.digest,
-            "content": content.digest,
-            "hosts": len(plan.hosts),
-            "not_included": {n.host: n.reason for n in plan.not_included},
-            "items": sum(len(lock.items) for lock in plan.lock.platforms),
-        },
-    )
+    return _staged(replace(change, plan_digest=plan.digest, staged_at=crew.now()), plan)
+
+
+def stage_shard(shard: Shard, working: Working) -> None:
+    """Do a step of staging with the hosts of a shard; what it found waits in the store for the next turn."""
+    crew, change = working.crew, working.change()
+    attempt = _begun(change, crew)
+    if attempt is None or not attempt.is_mine(shard.name) or has_ended(shard, crew.ledger):
+        return
+    refused = ""
+    try:
+        attempt.go_on(crew)
+        findings = _ACTS[shard.task](shard, attempt, crew)
+    except (Stopped, Held):
+        return  # The next turn ends the attempt, or waits until it may go on.
+    except OrchestratorError as error:
+        findings, refused = Findings(), str(error)
+    with crew.ledger.store.begin() as writing:
+        end(shard, findings, writing, refused=refused)
 
 
 def last_content(change_id: str, crew: Crew) -> str:
@@ -103,228 +106,169 @@ def _names(change_id: str, crew: Crew) -> list[str]:
     return [f"s{number}" for number in range(count, 0, -1)]
 
 
-def _freeze(change: ChangeRequest, name: str, crew: Crew) -> Attempt:
-    """Keep a copy of the content; an attempt that goes on after a crash must find what it began with."""
-    content = crew.content.read()
-    known = crew.ledger.store.documents(change.id, "staging").get(name)
-    if isinstance(known, dict) and known.get("content") != content.digest:
-        raise Refused("the content was changed while staging was interrupted. Stage again.")
+def _freeze(change: ChangeRequest, content: Content, crew: Crew) -> Attempt:
+    """Keep a copy of the content; an attempt that goes on must find what it began with."""
+    known = _begun(change, crew)
+    if known is not None:
+        if known.content != content.digest:
+            raise Refused("the content (playbooks, roles, variables) was changed while staging. Stage again.")
+        return known
     crew.content.freeze(content)
-    if known is None:
-        held = sorted({point.host for point in crew.ledger.store.points(change.id) if point.is_held})
-        with crew.ledger.store.begin() as writing:
-            writing.keep_document(change.id, "staging", name, {"content": content.digest, "ahead": plain(held)})
-    return Attempt(change=change, content=content, name=name)
+    name, now = _names(change.id, crew)[0], crew.now()
+    held = sorted({point.host for point in crew.ledger.store.points(change.id) if point.is_held})
+    begun: dict[str, Plain] = {"content": content.digest, "ahead": plain(held), "at": rfc3339(now)}
+    with crew.ledger.store.begin() as writing:
+        writing.keep_document(change.id, "staging", name, begun)
+    return Attempt(change=change, content=content.digest, name=name, begun_at=now)
 
 
-def _hosts(attempt: Attempt, crew: Crew) -> tuple[Sequence[Host], Sequence[Host]]:
-    spec, content = attempt.change.spec, attempt.content.digest
-    staging = crew.inventory.resolve(spec.staging, Environment.STAGING, content)
-    production = crew.inventory.resolve(spec.production, Environment.PRODUCTION, content)
+def _begun(change: ChangeRequest, crew: Crew) -> Attempt | None:
+    """Return the attempt that is under way, where it has begun."""
+    if change.state is not ChangeState.STAGING:
+        return None
+    name = _names(change.id, crew)[0]
+    begun = crew.ledger.store.documents(change.id, "staging", [name]).get(name)
+    if not isinstance(begun, dict):
+        return None
+    at = parse_rfc3339(reports.text(begun, "at")) if "at" in begun else crew.now()
+    return Attempt(change=change, content=reports.text(begun, "content"), name=name, begun_at=at)
+
+
+def _hosts(attempt: Attempt, content: Content, crew: Crew) -> tuple[Sequence[Host], Sequence[Host]]:
+    staging, production = (_resolved(attempt, environment, crew) for environment in _ENVIRONMENTS)
     both = {h.name for h in staging} & {h.name for h in production}
     if both:
         raise Refused(f"{', '.join(sorted(both))}: a host cannot prove a change to itself, it is in both inventories.")
-    if wrong := why_not_cut((*staging, *production), attempt.content, crew.throttle):
+    if wrong := why_not_cut((*staging, *production), content, crew.throttle):
         raise Refused("; ".join(wrong))
-    if wrong := why_no_drain((*staging, *production), attempt.content):
+    if wrong := why_no_drain((*staging, *production), content):
         raise Refused("; ".join(wrong))
     return staging, production
 
 
-def _prove(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> Proof:
+def _resolved(attempt: Attempt, environment: Environment, crew: Crew) -> Sequence[Host]:
+    spec = attempt.change.spec
+    pattern = spec.staging if environment is Environment.STAGING else spec.production
+    return crew.inventory.resolve(pattern, environment, attempt.content)
+
+
+def _lease(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> None:
     with crew.ledger.store.begin() as writing:
         hold = timedelta(seconds=JOB_TIMEOUT)
         writing.lease([host.name for host in hosts], attempt.change.id, now=crew.now(), hold=hold)
-    _start_from_before(attempt, hosts, crew)
-    attempt.go_on(crew)
-    chosen, left_out = _choose(attempt, hosts, crew)
-    attempt.go_on(crew)
-    ready = _download(attempt, chosen, crew)
-    passed: dict[str, Durations] = {}
-    for batch in _one_member_at_a_time(_batch(attempt, ready, crew)):
-        passed |= rehearse(batch, attempt, crew)
-    proven: dict[Platform, dict[tuple[str, str], LockItem]] = {}
-    for one in ready:
-        if one.host.name in passed:
-            items = proven.setdefault(one.platform, {})
-            for item in one.items:
-                known = items.get((item.name, item.arch))
-                names = (*(known.proven_on if known else ()), one.host.name)
-                items[item.name, item.arch] = _lock_item(item, names)
-    _add_waived(attempt.change, ready, proven)
-    if not proven:
-        raise Refused(f"no staging host passed. See: orchestrator audit trail {attempt.change.id}")
-    unproven = [
-        LeftOut(name=i.name, arch=i.arch, version=i.version, reason=f"{one.host.name} did not pass with it")
-        for one in ready
-        for i in one.items
-        if (i.name, i.arch) not in proven.get(one.platform, {})
-    ]
-    return Proof(
-        lock=lock_of({platform: items.values() for platform, items in proven.items()}),
-        unproven=(*unproven, *left_out),
-        durations=tuple(passed.values()),
-    )
 
 
-def _one_member_at_a_time(batch: Batch) -> list[Batch]:
-    """Cut the batch so that no two members of one cluster are rehearsed together."""
-    clusters = {plan.host: plan.cluster for plan in batch.plans}
-    rounds = [names for wave in waves(batch.names, RolloutPolicy(), clusters) for names in wave.batches]
-    return [
-        batch.only(names, name=batch.name if number == 1 else f"{batch.name}.r{number}")
-        for number, names in enumerate(rounds, start=1)
-    ]
+def _steps(
+    attempt: Attempt, staging: Sequence[Host], production: Sequence[Host], crew: Crew
+) -> Iterator[tuple[Shard, ...]]:
+    """Give the shards of each step; what the shards before have found says what they are."""
+    yield _ahead(attempt, staging, crew)
+    yield proving.scans(attempt, staging)
+    choice = proving.choose(attempt, staging, crew)
+    yield proving.downloads(attempt, choice)
+    ready = proving.downloaded(attempt, choice, crew)
+    yield from proving.rounds(attempt, ready)
+    proving.prove(attempt, choice, ready, crew)  # Where nobody passed, nobody has to look at production.
+    yield surveys(attempt, production)
 
 
-def _add_waived(
-    change: ChangeRequest, ready: Sequence[Downloaded], proven: dict[Platform, dict[tuple[str, str], LockItem]]
-) -> None:
-    """Take in what staging did not prove and somebody answers for by name (``unproven:PACKAGE``)."""
-    waived = {waiver.subject for waiver in change.waivers}
-    for one in ready:
-        for item in one.items:
-            known = proven.setdefault(one.platform, {})
-            if f"unproven:{item.name}" in waived and (item.name, item.arch) not in known:
-                known[item.name, item.arch] = _lock_item(item, ())
-    for platform in [platform for platform, items in proven.items() if not items]:
-        del proven[platform]
-
-
-def _start_from_before(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> None:
-    """Put staging hosts back that an earlier staging of this change has patched: their points are still held."""
-    change = attempt.change
-    begun = crew.ledger.store.documents(change.id, "staging").get(attempt.name)
+def _ahead(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> tuple[Shard, ...]:
+    """Return shards of the staging hosts that an earlier staging of this change has patched."""
+    begun = crew.ledger.store.documents(attempt.change.id, "staging").get(attempt.name)
     ahead = reports.texts(begun if isinstance(begun, dict) else {}, "ahead")
-    plans = [_bare_plan(change, host) for host in hosts if host.name in ahead]
-    if not plans:
-        return
-    batch = _batch_of(attempt, tuple(plans), hosts, crew, name=f"{attempt.name}.before")
+    names = [host.name for host in hosts if host.name in ahead]
+    return staging_shards(attempt, hosts, names, Task.START_OVER, name="before")
+
+
+def _start_over(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
+    """Put staging hosts back that an earlier staging of this change has patched: their points are still held."""
+    hosts = _mine(shard, _resolved(attempt, Environment.STAGING, crew))
+    plans = tuple(proving.bare_plan(attempt.change, host) for host in hosts)
+    batch = proving.batch_of(attempt, plans, hosts, crew, name=shard.name)
     stuck = [f"{r.host}: {r.problem}" for r in put_back(batch, crew, rehearsal=True).values() if r.problem]
     if stuck:
         raise Refused(f"staging hosts could not be put back to where the last staging began: {'; '.join(stuck)}")
+    return Findings()
 
 
-def _choose(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> tuple[list[Downloaded], list[LeftOut]]:
-    """Scan staging and let the baseline choose."""
-    change = attempt.change
-    scanned = scan(attempt, Environment.STAGING, hosts, {}, crew, name="scan-staging")
-    chosen, left_out, dead = [], {}, []
-    for host in hosts:
-        result = scanned[host.name]
-        report = result.report("scan")
-        if result.outcome is not HostOutcome.OK or report is None:
-            dead.append(f"{host.name}: {explain(result)}")
-            continue
-        seen = reports.scan(report)
-        selection = select(seen.candidates, change.spec.baseline, now=crew.now())
-        left_out.update({(item.name, item.arch): item for item in selection.left_out})
-        if selection.chosen:
-            chosen.append(Downloaded(host=host, platform=seen.platform, items=selection.chosen))
-    if dead:
-        crew.ledger.note(change.id, "staging-host-dead", actor=ORCHESTRATOR, data={"hosts": [*dead]})
-    if not chosen:
-        why = "; ".join(dead) or f"{len(left_out)} newer versions are on offer, and the baseline takes none of them"
-        raise Refused(
-            f"there is nothing to prove on staging: {why}. Where an earlier change proved these patches and never "
-            "reached production, staging is ahead: close that change, or rollback-point release it, and stage again."
+def _scan(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
+    """Look at staging hosts."""
+    hosts = _mine(shard, _resolved(attempt, Environment.STAGING, crew))
+    found = looked(scan(attempt, Environment.STAGING, hosts, {}, crew, name=shard.name), "scan")
+    dead: list[Plain] = [f"{host}: {told['problem']}" for host, told in found.hosts.items() if "problem" in told]
+    fact = crew.ledger.fact(attempt.change.id, "staging-host-dead", actor=ORCHESTRATOR, data={"hosts": dead})
+    return replace(found, facts=(fact,) if dead else ())
+
+
+def _download(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
+    """Fetch the whole transaction of each host."""
+    choice = proving.choose(attempt, _resolved(attempt, Environment.STAGING, crew), crew)
+    jobs = [job for job in _download_jobs(attempt, choice, crew) if job.host in shard.hosts]
+    results = run_look(attempt, Environment.STAGING, "download.yml", jobs, crew, name=shard.name)
+    found = looked(results, "download")
+    facts = [
+        crew.ledger.fact(
+            attempt.change.id, "staging-host-failed", actor=ORCHESTRATOR,
+            data={"host": host, "reason": reports.text(told, "problem")},
         )
-    return chosen, list(left_out.values())
+        for host, told in found.hosts.items()
+        if "problem" in told
+    ]  # fmt: skip
+    return replace(found, facts=tuple(facts))
 
 
-def _download(attempt: Attempt, chosen: Sequence[Downloaded], crew: Crew) -> list[Downloaded]:
-    """Fetch the whole transaction of each host, and its bytes to the controller (once for each platform)."""
-    change = attempt.change
+def _download_jobs(attempt: Attempt, choice: Choice, crew: Crew) -> Iterator[HostJob]:
+    """Give each host's part: the bytes come to the controller once for each platform."""
     covered: dict[Platform, set[tuple[str, str]]] = {}
-    jobs = []
-    for one in chosen:
+    for one in choice.chosen:
         keys = {(i.name, i.version) for i in one.items}
         fetch = not keys <= covered.setdefault(one.platform, set())
         covered[one.platform] |= keys
         fetch_to = str(crew.packages.folder) if fetch else ""
-        jobs.append(told(one.host, looking_job(change, one.platform.family, one.items, crew, fetch_to=fetch_to)))
-    result = run_look(attempt, Environment.STAGING, "download.yml", jobs, crew, name="download")
-    ready = [replace(one, items=items) for one in chosen if (items := _transaction(one, result, change, crew))]
-    missing = crew.packages.missing({i.sha256 for one in ready for i in one.items if i.sha256})
-    if missing:
-        names = sorted({i.name for one in ready for i in one.items if i.sha256 in missing})
-        raise Refused(f"the bytes of {', '.join(names)} did not arrive on the controller.")
-    if not ready:
-        raise Refused(f"no staging host could download its patches. See: orchestrator audit trail {change.id}")
-    return ready
+        patch_job = looking_job(attempt.change, one.platform.family, one.items, crew, fetch_to=fetch_to)
+        yield told(one.host, patch_job)
 
 
-def _transaction(one: Downloaded, result: JobResult, change: ChangeRequest, crew: Crew) -> tuple[Candidate, ...]:
-    outcome = outcome_of(result, one.host.name)
-    report = outcome.report("download")
-    if outcome.outcome is HostOutcome.OK and report is not None:
-        return reports.candidates(report, "items")
-    data = plain({"host": one.host.name, "reason": explain(outcome)})
-    crew.ledger.note(change.id, "staging-host-failed", actor=ORCHESTRATOR, data=data if isinstance(data, dict) else {})
-    return ()
+def _rehearse(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
+    """Take staging hosts through the whole cycle."""
+    choice = proving.choose(attempt, _resolved(attempt, Environment.STAGING, crew), crew)
+    ready = proving.downloaded(attempt, choice, crew)
+    return rehearse(proving.to_rehearse(shard, attempt, ready, crew), attempt, crew)
 
 
-def _batch(attempt: Attempt, ready: Sequence[Downloaded], crew: Crew) -> Batch:
-    plans = tuple(
-        replace(
-            _bare_plan(attempt.change, one.host),
-            platform=one.platform,
-            items=tuple(_planned(i) for i in one.items),
-            rollback_class=_class(one.items),
-        )
-        for one in ready
-    )
-    return _batch_of(attempt, plans, [one.host for one in ready], crew, name=attempt.name)
+def _survey(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
+    """Look at production, read-only, with what staging has proved."""
+    proof = proving.proof_of(attempt, _resolved(attempt, Environment.STAGING, crew), crew)
+    hosts = _mine(shard, _resolved(attempt, Environment.PRODUCTION, crew))
+    return survey(attempt, proof, hosts, crew, name=shard.name)
 
 
-def _class(items: Sequence[Candidate]) -> RollbackClass:
-    """Return what a restore on staging can promise: of what cannot be removed again, nothing."""
-    return RollbackClass.PACKAGE if all(item.removable for item in items) else RollbackClass.NONE
+def _mine(shard: Shard, hosts: Sequence[Host]) -> list[Host]:
+    wanted = set(shard.hosts)
+    return [host for host in hosts if host.name in wanted]
 
 
-def _batch_of(attempt: Attempt, plans: tuple[HostPlan, ...], hosts: Sequence[Host], crew: Crew, *, name: str) -> Batch:
-    change = attempt.change
-    hold = timedelta(seconds=JOB_TIMEOUT)
-    with crew.ledger.store.begin() as writing:
-        token = writing.lease([plan.host for plan in plans], change.id, now=crew.now(), hold=hold)
-    return Batch(
+def _staged(change: ChangeRequest, plan: PatchPlan) -> Conclusion:
+    return Conclusion(
         change=change,
-        environment=Environment.STAGING,
-        content=attempt.content.digest,
-        name=name,
-        plans=plans,
-        hosts={host.name: host for host in hosts},
-        token=token,
-        installation=crew.ledger.store.installation(),
-        packages_dir=str(crew.packages.folder),
+        event=ChangeEvent.STAGED,
+        data={
+            "digest": plan.digest,
+            "content": plan.content.digest,
+            "hosts": len(plan.hosts),
+            "not_included": {n.host: n.reason for n in plan.not_included},
+            "items": sum(len(lock.items) for lock in plan.lock.platforms),
+        },
     )
 
 
-def _bare_plan(change: ChangeRequest, host: Host) -> HostPlan:
-    return HostPlan(
-        host=host.name,
-        platform=Platform(family=host.family, distribution="", release="", arch=""),
-        items=(),
-        providers=providers_of(change, host),
-        statefulness=host.statefulness,
-        cluster=host.cluster,
-        zone=host.zone,
-        ansible=host.ansible,
-        drain=host.drain,
-        variables=host.fingerprint,
-    )
-
-
-def _planned(item: Candidate) -> PlannedItem:
-    return PlannedItem(
-        name=item.name, arch=item.arch, from_version=item.from_version, version=item.version,
-        sha256=item.sha256, filename=item.filename, size=item.size,
-    )  # fmt: skip
-
-
-def _lock_item(item: Candidate, proven_on: tuple[str, ...]) -> LockItem:
-    return LockItem(
-        name=item.name, arch=item.arch, version=item.version, sha256=item.sha256, filename=item.filename,
-        size=item.size, origin=item.origin, classification=item.classification, severity=item.severity,
-        advisories=item.advisories, proven_on=proven_on,
-    )  # fmt: skip
+_ENVIRONMENTS = (Environment.STAGING, Environment.PRODUCTION)
+_ACTS: Mapping[Task, Callable[[Shard, Attempt, Crew], Findings]] = {
+    Task.START_OVER: _start_over,
+    Task.SCAN: _scan,
+    Task.DOWNLOAD: _download,
+    Task.REHEARSE: _rehearse,
+    Task.SURVEY: _survey,
+}
+#: What shards do for staging.
+TASKS = frozenset(_ACTS)
