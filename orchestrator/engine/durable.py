@@ -52,6 +52,12 @@ def line_of(zone: str) -> str:
     return f"zone.{zone or 'default'}"
 
 
+def zone_of(line: str) -> str:
+    """Return the zone of a queue."""
+    zone = line.removeprefix("zone.")
+    return "" if zone == "default" else zone
+
+
 class DurableQueue:
     """Implements ``ports.WorkQueue``: what is enqueued becomes visible with the transaction that causes it."""
 
@@ -126,10 +132,15 @@ class Durable:
         """The door to the database, with the line in which work stands."""
         return self._crew.ledger
 
-    def launch(self, zones: Sequence[str]) -> None:
-        """Begin to take work: that of the named zones only, or where none is named, changes and every zone."""
+    def launch(self, zones: Sequence[str], *, everywhere: bool) -> None:
+        """Begin to take work: that of the named zones, or where none is named, changes and hosts without a zone.
+
+        ``everywhere``: that of every zone as well, since nobody else does it.
+        """
         if zones:
             DBOS.listen_queues([line_of(zone) for zone in zones])
+        elif not everywhere:
+            DBOS.listen_queues([CHANGES, line_of("")])
         DBOS.launch()
         DBOS.register_queue(CHANGES, polling_interval_sec=POLL)
         for zone in zones or [""]:
@@ -185,6 +196,12 @@ class Durable:
         prefix = f"{change_id}~" if change_id else None
         found = DBOS.list_workflows(status=_UNFINISHED, workflow_id_prefix=prefix, load_input=False, load_output=False)
         return [one.workflow_id for one in found]
+
+    def zones_in_line(self) -> set[str]:
+        """Return the zones whose hosts stand in line."""
+        found = DBOS.list_workflows(status="ENQUEUED", load_input=False, load_output=False)
+        lines = {one.queue_name for one in found if one.queue_name and one.queue_name != CHANGES}
+        return {zone_of(line) for line in lines}
 
     def take_over(self, alive: Callable[[], set[str]]) -> int:
         """Take over the work of workers that are not alive any more; return how much it was.
