@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, SQLAlchemyDatasource
@@ -22,6 +22,7 @@ from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import CARRIED, ChangeRequest
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.engine import shape
+from orchestrator.engine.hands import Hands, Taken
 from orchestrator.errors import OrchestratorError, StaleChange
 from orchestrator.flow.carrying import take_turn, work_on
 from orchestrator.flow.concluding import Conclusion, conclude
@@ -38,8 +39,8 @@ _KIND, _NAME = "carrying", "attempt"
 _UNFINISHED = ["ENQUEUED", "PENDING", "DELAYED"]
 #: Seconds between two looks at what stands in line, and between two attempts to reach a database that is away.
 POLL, PATIENCE = 0.2, 1.0
-#: Seconds after which a workflow that is ours and that no thread carries is lost.
-LOST, _LATER = 10.0, float("inf")
+#: Seconds for which what was taken from a line may wait for a thread before it can count as lost.
+LOST = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +110,7 @@ class Durable:
     ) -> None:
         self._crew, self._codec, self._sharing, self._at_once = crew, codec, sharing, at_once
         self._executor = executor
-        self._here: set[str] = set()
-        self._unseen: dict[str, float] = {}
+        self._hands = Hands(LOST)
         # The connections are ours; the address only says of which kind the database is.
         url = engine.url.render_as_string(hide_password=True)
         serializer = DBOSPortableJSONSerializer()
@@ -215,29 +215,19 @@ class Durable:
         return len(DBOS._recover_pending_workflows(dead)) if dead else 0
 
     def find_lost(self) -> int:
-        """Put what the engine holds for ours, and no thread of ours carries, in line again; return how much it was.
-
-        The engine gives a workflow to a thread when it is taken from its line. Where the database goes away at that
-        very moment, it is left without one, and its owner lives.
-        """
+        """Put what the engine holds for ours, and nobody will begin with, in line again; return how much it was."""
         held = DBOS.list_workflows(status="PENDING", executor_id=[self._executor], load_input=False, load_output=False)
-        unseen = {one.workflow_id: one.queue_name for one in held if one.workflow_id not in self._here}
-        # One that has just been taken from its line comes here in a moment.
-        lost = {name: line for name, line in unseen.items() if time.monotonic() - self._unseen.get(name, _LATER) > LOST}
-        self._unseen = {name: self._unseen.get(name, time.monotonic()) for name in unseen if name not in lost}
-        for name, line in lost.items():
-            log.warning("%s was lost, and is put in line again", name)
-            DBOS.resume_workflow(name, queue_name=line)
+        lost = self._hands.lost(
+            [
+                Taken(name=one.workflow_id, line=one.queue_name, at=one.dequeued_at or 0)
+                for one in held
+                if one.queue_name and one.app_version == shape.SHAPE
+            ]
+        )
+        for one in lost:
+            log.warning("%s was lost, and is put in line again", one.name)
+            DBOS.resume_workflow(one.name, queue_name=one.line)
         return len(lost)
-
-    @contextmanager
-    def _carried_here(self) -> Iterator[None]:
-        name = DBOS.workflow_id or ""
-        self._here.add(name)
-        try:
-            yield
-        finally:
-            self._here.discard(name)
 
     def _register(self, zone: str) -> None:
         DBOS.register_queue(line_of(zone), worker_concurrency=self._at_once, polling_interval_sec=POLL)
@@ -282,12 +272,12 @@ class Durable:
 
         @DBOS.workflow(name="shard")
         def carry_shard(text: str) -> str:
-            with self._carried_here():
+            with self._hands.carry(DBOS.workflow_id or "", line_of(codec.decode(Shard, text).zone)):
                 return work(text)
 
         @DBOS.workflow(name="carry")
         def carry(change_id: str) -> None:
-            with self._carried_here():
+            with self._hands.carry(DBOS.workflow_id or "", CHANGES):
                 carry_on(change_id)
 
         def carry_on(change_id: str) -> None:

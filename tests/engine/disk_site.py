@@ -21,7 +21,8 @@ from orchestrator.adapters.store.database import Database
 from orchestrator.domain.change import ChangeSpec
 from orchestrator.domain.health import CheckKind
 from orchestrator.domain.inventory import Host
-from orchestrator.engine.durable import Durable
+from orchestrator.engine import durable
+from orchestrator.engine.durable import LOST, Durable
 from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
 from orchestrator.flow import sharding
@@ -65,6 +66,7 @@ class DiskSite:
     has_kit: bool = False
     stage: int = 1
     zones: Sequence[str] = ()
+    lost_after: float = LOST
 
     @property
     def machines(self) -> DiskHosts:
@@ -140,15 +142,16 @@ class DiskSite:
             self._work(site)
 
     def _work(self, site: FakeSite) -> None:
+        durable.LOST = self.lost_after
         single = self.url.startswith("sqlite")
         name = new_name()
-        durable = Durable(
+        here = Durable(
             crew=site.crew, engine=open_for_engine(self.url), executor=SINGLE if single else name, codec=codec,
             sharing=lambda change: nullcontext(), at_once=self.at_once,
         )  # fmt: skip
         manner = Manner(zones=tuple(self.zones), lease=timedelta(seconds=self.lease), pause=0.2)
         workers = SqlWorkers(open_for_engine(self.url, size=2))
-        Worker(durable, workers, name, manner, site.clock, alone=single).run()
+        Worker(here, workers, name, manner, site.clock, alone=single).run()
 
 
 @dataclass(frozen=True)
