@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,7 +14,7 @@ from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.rollout import Amount, RolloutPolicy
 from orchestrator.errors import Refused
-from orchestrator.flow import closing, staging
+from orchestrator.flow import closing, lockdown, sharding, staging
 from orchestrator.flow.carrying import carry
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import NEW, OLD, SLOT, spec
@@ -79,6 +80,24 @@ def test_pause_is_heard_while_a_batch_waits_for_a_place(site: FakeSite) -> None:
     assert site.clock.at < SLOT.cutoff
     assert set(site.statuses.values()) == {"pending"}
     assert site.tags[-1] == "paused"
+
+
+def ask_for_a_lockdown(site: FakeSite) -> None:
+    lockdown.begin("power is unstable", OMAR, site.ledger)
+
+
+@pytest.mark.parametrize("ask", [FakeSite.pause, FakeSite.cancel, ask_for_a_lockdown])
+def test_shard_that_stands_in_line_does_not_begin_when_somebody_asks_for_an_end(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, ask: Callable[[FakeSite], object]
+) -> None:
+    monkeypatch.setattr(sharding, "SHARD", 2)
+    site.started()
+    site.runner.during("w1.b1.s1.patch", lambda: ask(site))
+    site.carry()
+    assert site.versions == HALF
+    assert {site.statuses[name] for name in ("web3", "web4")} == {"pending"}
+    assert [site.machines[name].journal for name in ("web3", "web4")] == [[], []]
+    assert not {"web3", "web4"} & {host for hosts in site.probe.looked for host in hosts}
 
 
 @pytest.mark.parametrize("step", ["protect", "patch"])
