@@ -74,13 +74,15 @@ class Held(Refused):
 class Attempt:
     """One attempt at staging a change: ``name`` is part of every job's id, so that a new attempt begins anew.
 
-    ``content`` is the digest of what runs, ``begun_at`` the moment by which the baseline counts.
+    ``content`` is the digest of what runs, ``hosts`` that of the hosts of each inventory: one shard after the other
+    works with the same ones. ``begun_at`` is the moment by which the baseline counts.
     """
 
     change: ChangeRequest
     content: str
     name: str
     begun_at: datetime
+    hosts: Mapping[Environment, str]
 
     def is_mine(self, shard: str) -> bool:
         """Tell whether a shard of this name is part of the attempt."""

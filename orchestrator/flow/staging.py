@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from orchestrator.domain.canonical import Plain, parse_rfc3339, plain, rfc3339
+from orchestrator.domain.canonical import Plain, digest, parse_rfc3339, plain, rfc3339
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.clusters import why_no_drain
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
@@ -114,12 +114,13 @@ def _freeze(change: ChangeRequest, content: Content, crew: Crew) -> Attempt:
             raise Refused("the content (playbooks, roles, variables) was changed while staging. Stage again.")
         return known
     crew.content.freeze(content)
+    found = {where: _those(crew.inventory.resolve(_pattern(change, where), where, content.digest)) for where in _WHERE}
     name, now = _names(change.id, crew)[0], crew.now()
     held = sorted({point.host for point in crew.ledger.store.points(change.id) if point.is_held})
-    begun: dict[str, Plain] = {"content": content.digest, "ahead": plain(held), "at": rfc3339(now)}
+    begun = {"content": content.digest, "ahead": held, "at": rfc3339(now), "hosts": found}
     with crew.ledger.store.begin() as writing:
-        writing.keep_document(change.id, "staging", name, begun)
-    return Attempt(change=change, content=content.digest, name=name, begun_at=now)
+        writing.keep_document(change.id, "staging", name, plain(begun))
+    return Attempt(change=change, content=content.digest, name=name, begun_at=now, hosts=found)
 
 
 def _begun(change: ChangeRequest, crew: Crew) -> Attempt | None:
@@ -130,12 +131,15 @@ def _begun(change: ChangeRequest, crew: Crew) -> Attempt | None:
     begun = crew.ledger.store.documents(change.id, "staging", [name]).get(name)
     if not isinstance(begun, dict):
         return None
+    # An attempt that an earlier program began has neither.
     at = parse_rfc3339(reports.text(begun, "at")) if "at" in begun else crew.now()
-    return Attempt(change=change, content=reports.text(begun, "content"), name=name, begun_at=at)
+    kept = begun.get("hosts")
+    hosts = {where: reports.text(kept, where.value) for where in _WHERE} if isinstance(kept, dict) else {}
+    return Attempt(change=change, content=reports.text(begun, "content"), name=name, begun_at=at, hosts=hosts)
 
 
 def _hosts(attempt: Attempt, content: Content, crew: Crew) -> tuple[Sequence[Host], Sequence[Host]]:
-    staging, production = (_resolved(attempt, environment, crew) for environment in _ENVIRONMENTS)
+    staging, production = (_resolved(attempt, where, crew) for where in _WHERE)
     both = {h.name for h in staging} & {h.name for h in production}
     if both:
         raise Refused(f"{', '.join(sorted(both))}: a host cannot prove a change to itself, it is in both inventories.")
@@ -146,10 +150,21 @@ def _hosts(attempt: Attempt, content: Content, crew: Crew) -> tuple[Sequence[Hos
     return staging, production
 
 
-def _resolved(attempt: Attempt, environment: Environment, crew: Crew) -> Sequence[Host]:
-    spec = attempt.change.spec
-    pattern = spec.staging if environment is Environment.STAGING else spec.production
-    return crew.inventory.resolve(pattern, environment, attempt.content)
+def _resolved(attempt: Attempt, where: Environment, crew: Crew) -> Sequence[Host]:
+    """Return the hosts. Raises Refused where they are not those with which the attempt began."""
+    hosts = crew.inventory.resolve(_pattern(attempt.change, where), where, attempt.content)
+    if attempt.hosts.get(where, _those(hosts)) != _those(hosts):
+        raise Refused(f"the hosts of the {where} inventory were changed while staging. Stage again.")
+    return hosts
+
+
+def _pattern(change: ChangeRequest, where: Environment) -> str:
+    return change.spec.staging if where is Environment.STAGING else change.spec.production
+
+
+def _those(hosts: Sequence[Host]) -> str:
+    """Return a digest of what says how the hosts are cut into shards."""
+    return digest([[host.name, host.zone, host.cluster] for host in hosts])
 
 
 def _lease(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> None:
@@ -262,7 +277,7 @@ def _staged(change: ChangeRequest, plan: PatchPlan) -> Conclusion:
     )
 
 
-_ENVIRONMENTS = (Environment.STAGING, Environment.PRODUCTION)
+_WHERE = (Environment.STAGING, Environment.PRODUCTION)
 _ACTS: Mapping[Task, Callable[[Shard, Attempt, Crew], Findings]] = {
     Task.START_OVER: _start_over,
     Task.SCAN: _scan,

@@ -72,7 +72,6 @@ def test_every_host_is_reached_in_shards_of_its_zone_alone(zoned: FakeSite) -> N
     zoned.submit(EVERYTHING)
     zoned.stage_now()
     shards = carried(zoned)
-    assert zoned.change.state is ChangeState.STAGED, zoned.why()
     zoned.vote()
     zoned.schedule()
     zoned.start()
