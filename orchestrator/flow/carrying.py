@@ -21,6 +21,7 @@ from orchestrator.flow.releasing import release_shard
 from orchestrator.flow.returning import return_shard
 from orchestrator.flow.sharding import Shard, Task
 from orchestrator.flow.soaking import look_after_soak
+from orchestrator.flow.stepping import TASKS, stage_shard
 
 #: What follows a turn: a move, shards that may be worked on side by side, or nothing more for machines to do.
 Turn = Conclusion | tuple[Shard, ...] | None
@@ -57,7 +58,7 @@ def carry(change_id: str, crew: Crew) -> ChangeRequest:
 
 
 _ACTS: Mapping[Task, Callable[[Shard, Working], None]] = {
-    **dict.fromkeys(staging.TASKS, staging.stage_shard),
+    **dict.fromkeys(TASKS, stage_shard),
     Task.PATCH: patch_shard,
     Task.SOAKED: look_after_soak,
     Task.PUT_BACK: return_shard,

@@ -75,7 +75,8 @@ class Attempt:
     """One attempt at staging a change: ``name`` is part of every job's id, so that a new attempt begins anew.
 
     ``content`` is the digest of what runs, ``hosts`` that of the hosts of each inventory: one shard after the other
-    works with the same ones. ``begun_at`` is the moment by which the baseline counts.
+    works with the same ones. ``begun_at`` is the moment by which the baseline counts, and ``ahead`` are the hosts that
+    an earlier attempt has patched.
     """
 
     change: ChangeRequest
@@ -83,6 +84,7 @@ class Attempt:
     name: str
     begun_at: datetime
     hosts: Mapping[Environment, str]
+    ahead: tuple[str, ...]
 
     def is_mine(self, shard: str) -> bool:
         """Tell whether a shard of this name is part of the attempt."""

@@ -23,14 +23,15 @@ SHARD = 50
 class Task(StrEnum):
     """What is done with the hosts of a shard.
 
-    START_OVER, SCAN, DOWNLOAD and REHEARSE are done on staging; SURVEY looks at production before the plan is made, and
-    SOAKED at canaries when they have soaked.
+    START_OVER, SCAN, DOWNLOAD, REHEARSE and LET_GO are done on staging; SURVEY looks at production before the plan is
+    made, and SOAKED at canaries when they have soaked.
     """
 
     START_OVER = "start-over"
     SCAN = "scan"
     DOWNLOAD = "download"
     REHEARSE = "rehearse"
+    LET_GO = "let-go"
     SURVEY = "survey"
     PATCH = "patch"
     SOAKED = "soaked"

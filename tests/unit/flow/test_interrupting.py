@@ -16,6 +16,7 @@ from orchestrator.domain.rollout import Amount, RolloutPolicy
 from orchestrator.errors import Refused
 from orchestrator.flow import closing, lockdown, sharding, staging
 from orchestrator.flow.carrying import carry
+from tests.fakes.runner import Killed, When
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import NEW, OLD, SLOT, spec
 
@@ -294,6 +295,24 @@ def test_staging_is_cancelled_between_two_steps(site: FakeSite, step: str, insta
     if site.held_points():
         assert closing.give_up_points(site.change, site.crew) == []
     assert (site.machines["stage1"].version, site.held_points()) == (OLD, [])
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["in a lockdown", "after a crash"])
+def test_staging_that_is_cancelled_while_nobody_rehearses_leaves_no_claim(site: FakeSite, *, crash: bool) -> None:
+    site.submit()
+    staging.begin(site.id, OMAR, site.crew)
+    if crash:
+        site.runner.kill_caller(4, When.BEFORE)
+        with pytest.raises(Killed):
+            site.carry()
+        assert site.machines["stage1"].claim == site.id
+        site.cancel()
+    else:
+        site.runner.during("s1.patch", lambda: ask_for_a_lockdown(site))
+        site.when(site.clock.at + timedelta(hours=1), site.cancel)
+    assert site.carry().state is ChangeState.CANCELLED
+    assert site.machines["stage1"].claim == ""
+    assert list(site.store.leases()) == []
 
 
 def staging_ends(site: FakeSite) -> ChangeState:
