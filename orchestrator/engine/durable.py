@@ -1,7 +1,7 @@
 """Changes as durable workflows, on DBOS: the engine carries, and decides nothing.
 
 A workflow takes turns (``flow.carrying``): each turn is a step, the move that follows is a transaction of ours that
-holds the step's completion as well, and the shards of a batch are workflows of their own on the queue of their zone.
+holds the step's completion as well, and shards are workflows of their own on the queues of their zone.
 The journal is the truth: with the engine's tables gone, ``sweep`` finds every open change again.
 """
 
@@ -28,12 +28,14 @@ from orchestrator.flow.carrying import take_turn, work_on
 from orchestrator.flow.concluding import Conclusion, conclude
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.ledger import Ledger
-from orchestrator.flow.sharding import Shard
+from orchestrator.flow.sharding import Shard, Task
+from orchestrator.flow.stepping import TASKS
 from orchestrator.flow.sticking import is_stuck, stick
 from orchestrator.ports import Codec, Writing
 
-#: Where changes stand in line; the hosts of a zone have a line of their own.
+#: Where changes stand in line; the hosts of a zone have lines of their own.
 CHANGES = "changes"
+_NIGHT, _STAGING, _BACK, _DEFAULT = "zone", "staging", "back", "default"
 #: Where the newest attempt at carrying a change is written down.
 _KIND, _NAME = "carrying", "attempt"
 _UNFINISHED = ["ENQUEUED", "PENDING", "DELAYED"]
@@ -48,15 +50,21 @@ log = logging.getLogger(__name__)
 Sharing = Callable[[str], AbstractContextManager[None]]
 
 
-def line_of(zone: str) -> str:
-    """Return the name of a zone's queue."""
-    return f"zone.{zone or 'default'}"
+def line_of(shard: Shard) -> str:
+    """Return the name of the queue in which a shard stands."""
+    kind = _STAGING if shard.task in TASKS else _BACK if shard.task is Task.PUT_BACK else _NIGHT
+    return f"{kind}.{shard.zone or _DEFAULT}"
+
+
+def lines_of(zone: str) -> tuple[str, ...]:
+    """Return the names of a zone's queues: nobody's window waits for a rehearsal, and who goes back for nobody."""
+    return tuple(f"{kind}.{zone or _DEFAULT}" for kind in (_NIGHT, _STAGING, _BACK))
 
 
 def zone_of(line: str) -> str:
     """Return the zone of a queue."""
-    zone = line.removeprefix("zone.")
-    return "" if zone == "default" else zone
+    zone = line.partition(".")[2]
+    return "" if zone == _DEFAULT else zone
 
 
 class DurableQueue:
@@ -96,7 +104,7 @@ def prepare(url: str) -> None:
     client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), application_name=NAME)
     try:
         # A worker that finds the lines when it starts need not look for them later.
-        for line in (CHANGES, line_of("")):
+        for line in (CHANGES, *lines_of("")):
             client.register_queue(line, polling_interval_sec=POLL, on_conflict="never_update")
     finally:
         client.destroy()
@@ -138,9 +146,9 @@ class Durable:
         ``everywhere``: that of every zone as well, since nobody else does it.
         """
         if zones:
-            DBOS.listen_queues([line_of(zone) for zone in zones])
+            DBOS.listen_queues([line for zone in zones for line in lines_of(zone)])
         elif not everywhere:
-            DBOS.listen_queues([CHANGES, line_of("")])
+            DBOS.listen_queues([CHANGES, *lines_of("")])
         DBOS.launch()
         DBOS.register_queue(CHANGES, polling_interval_sec=POLL)
         for zone in zones or [""]:
@@ -230,7 +238,8 @@ class Durable:
         return len(lost)
 
     def _register(self, zone: str) -> None:
-        DBOS.register_queue(line_of(zone), worker_concurrency=self._at_once, polling_interval_sec=POLL)
+        for line in lines_of(zone):
+            DBOS.register_queue(line, worker_concurrency=self._at_once, polling_interval_sec=POLL)
 
     def _define(self) -> None:
         """Register the workflows. Their names and steps are the contract with what is in the database."""
@@ -272,7 +281,7 @@ class Durable:
 
         @DBOS.workflow(name="shard")
         def carry_shard(text: str) -> str:
-            with self._hands.carry(DBOS.workflow_id or "", line_of(codec.decode(Shard, text).zone)):
+            with self._hands.carry(DBOS.workflow_id or "", line_of(codec.decode(Shard, text))):
                 return work(text)
 
         @DBOS.workflow(name="carry")
@@ -318,7 +327,7 @@ class Durable:
         for zone in {shard.zone for shard in follows}:
             self._register(zone)
         told: list[Plain] = [
-            {"name": shard.name, "line": line_of(shard.zone), "text": self._codec.encode(shard)} for shard in follows
+            {"name": shard.name, "line": line_of(shard), "text": self._codec.encode(shard)} for shard in follows
         ]
         return {"kind": "shards", "shards": told}
 
