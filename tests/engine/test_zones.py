@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -105,6 +106,27 @@ def test_hosts_wait_for_a_worker_of_their_zone_and_are_left_alone_until_there_is
         assert disk.machines.reached() == {"plant from plant"}
         workers.start(replace(disk, zones=("dmz",)))
         comes_to(site, ChangeState.STAGED)
+    workers.end_all()
+    assert disk.machines.reached() == {"dmz from dmz", "plant from plant"}
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(120)
+def test_what_a_dead_worker_has_begun_waits_for_another_of_its_zone(
+    server: Server, workers: Pool, tmp_path: Path
+) -> None:
+    disk = replace(asked_for(server, tmp_path, spec()), seconds=0.5, lease=2)
+    with disk.opened() as site:
+        site.stage_now()
+        dead = [workers.start(replace(disk, zones=zones)) for zones in ((), ("plant",), ("dmz",))][-1]
+        _wait_for(tmp_path / "hosts" / "reached", "dmz from dmz")
+        workers.signal(dead, signal.SIGKILL)
+        _wait_for(tmp_path / "workers.log", "is dead: its work is taken over")
+        _wait_for(tmp_path / "workers.log", "hosts of zone dmz wait for a worker")
+        assert site.change.state is ChangeState.STAGING
+        workers.start(replace(disk, zones=("dmz",)))
+        comes_to(site, ChangeState.STAGED)
+        assert {machine.begun("patch") for machine in map(disk.machines.look, ("stage1", "stage2"))} == {2}
     workers.end_all()
     assert disk.machines.reached() == {"dmz from dmz", "plant from plant"}
 
