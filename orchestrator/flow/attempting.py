@@ -71,15 +71,16 @@ def both_inventories(attempt: Attempt, content: Content, crew: Crew) -> tuple[Se
 
 def hosts_of(attempt: Attempt, where: Environment, crew: Crew) -> Sequence[Host]:
     """Return the hosts. Raises Refused where they are not those with which the attempt began."""
-    hosts = crew.inventory.resolve(_pattern(attempt.change, where), where, attempt.content)
-    if attempt.hosts.get(where, _those(hosts)) != _those(hosts):
+    hosts = hosts_now(attempt, where, crew)
+    those = _those(hosts)
+    if attempt.hosts.get(where, those) != those:
         raise Refused(f"the hosts of the {where} inventory were changed while staging. Stage again.")
     return hosts
 
 
-def staging_now(attempt: Attempt, crew: Crew) -> Sequence[Host]:
-    """Return the staging hosts as they are, whether or not the attempt began with them."""
-    return crew.inventory.resolve(attempt.change.spec.staging, Environment.STAGING, attempt.content)
+def hosts_now(attempt: Attempt, where: Environment, crew: Crew) -> Sequence[Host]:
+    """Return the hosts as they are now, whether or not the attempt began with them."""
+    return crew.inventory.resolve(_pattern(attempt.change, where), where, attempt.content)
 
 
 def lease_staging(attempt: Attempt, hosts: Sequence[Host], crew: Crew) -> None:

@@ -22,6 +22,7 @@ from orchestrator.flow.phases import Patched, may_patch, patch, protect
 from orchestrator.flow.reconciling import Reconciled, reconcile
 from orchestrator.flow.sharding import LEASE
 from orchestrator.flow.verifying import Verdict, ask_services_once, verify
+from orchestrator.ports import Writing
 
 #: How often a patch phase that nobody saw end is taken up again before a person is asked.
 ATTEMPTS = 3
@@ -77,8 +78,8 @@ class Working:
         self.crew.kit.write(plan, tuple(hosts.values()), {p.host: batch.patch_job(p) for p in batch.plans})
         return batch
 
-    def settle(self, runs: Sequence[HostRun]) -> None:
-        """Write what came of hosts, each with its line in the trail."""
+    def settle(self, runs: Sequence[HostRun], *, also: Callable[[Writing], object] | None = None) -> None:
+        """Write what came of hosts, each with its line in the trail; ``also`` writes in the same transaction."""
         with self.crew.ledger.store.begin() as writing:
             writing.keep_runs([replace(run, updated_at=self.crew.now()) for run in runs])
             for run in runs:
@@ -93,6 +94,8 @@ class Working:
                     self.change_id, f"host-{run.status}", actor=ORCHESTRATOR, outcome=run.status.value, data=data
                 )
                 writing.note(fact)
+            if also is not None:
+                also(writing)
 
     def mark(self, runs: Sequence[HostRun]) -> None:
         """Write where hosts stand on their way, without a line in the trail."""

@@ -58,7 +58,8 @@ def shards(change: ChangeRequest, plan: PatchPlan, wave: int, number: int) -> tu
 
 def cut_up(change: ChangeRequest, plan: PatchPlan, hosts: Sequence[str], task: Task, *, name: str) -> tuple[Shard, ...]:
     """Cut hosts of the plan into shards of one zone each."""
-    return by_zone(change.id, {p.host: p.zone for p in plan.hosts}, hosts, task, name=name)
+    planned = plan.by_host
+    return by_zone(change.id, {host: planned[host].zone for host in hosts}, hosts, task, name=name)
 
 
 def by_zone(change: str, zones: Mapping[str, str], hosts: Sequence[str], task: Task, *, name: str) -> tuple[Shard, ...]:

@@ -59,9 +59,7 @@ def look_after_soak(shard: Shard, working: Working) -> None:
         return
     patched = [run for run in working.runs(shard.hosts) if run.status is HostStatus.DONE]
     bad = _not_well(working, change, patched, name=shard.name) if patched else []
-    working.settle(bad)
-    with crew.ledger.store.begin() as writing:
-        end(shard, Findings(), writing)
+    working.settle(bad, also=lambda writing: end(shard, Findings(), writing))
 
 
 def _canary(plan: PatchPlan, wave: Wave) -> Wave | None:

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.identity import Actor
-from orchestrator.domain.inventory import Host
+from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.journal import Step
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.errors import OrchestratorError
 from orchestrator.flow import lockdown, proving
-from orchestrator.flow.attempting import begun_attempt, both_inventories, freeze, lease_staging, staging_now
+from orchestrator.flow.attempting import begun_attempt, both_inventories, freeze, hosts_now, lease_staging
 from orchestrator.flow.concluding import Conclusion
 from orchestrator.flow.crew import Attempt, Crew, Stopped
 from orchestrator.flow.findings import has_ended, still_open
@@ -95,7 +95,7 @@ def _let_go_first(change: ChangeRequest, crew: Crew) -> tuple[Shard, ...]:
     ended = {step.host for step in steps if step.step is Step.RELEASE and step.finished_at is not None}
     claimed = {step.host for step in steps if step.step is Step.PROTECT} - ended
     with suppress(OrchestratorError):  # Where nobody knows any more how to reach them, there is nothing to be done.
-        hosts = staging_now(attempt, crew) if claimed else ()
+        hosts = hosts_now(attempt, Environment.STAGING, crew) if claimed else ()
         names = [host.name for host in hosts if host.name in claimed]
         shards = staging_shards(attempt, hosts, names, Task.LET_GO, name="end")
         return tuple(shard for shard in shards if not has_ended(shard, crew.ledger))

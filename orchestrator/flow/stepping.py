@@ -12,7 +12,7 @@ from orchestrator.domain.job import HostJob
 from orchestrator.domain.lock import Platform
 from orchestrator.errors import OrchestratorError, Refused
 from orchestrator.flow import proving, reports
-from orchestrator.flow.attempting import begun_attempt, hosts_of, staging_now
+from orchestrator.flow.attempting import begun_attempt, hosts_now, hosts_of
 from orchestrator.flow.batching import Working
 from orchestrator.flow.crew import Attempt, Crew, Held, Stopped
 from orchestrator.flow.findings import Findings, end, has_ended
@@ -59,7 +59,9 @@ def _scan(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
     """Look at staging hosts."""
     hosts = _mine(shard, hosts_of(attempt, Environment.STAGING, crew))
     found = looked(scan(attempt, Environment.STAGING, hosts, {}, crew, name=shard.name), "scan")
-    dead: list[Plain] = [f"{host}: {told['problem']}" for host, told in found.hosts.items() if "problem" in told]
+    dead: list[Plain] = [
+        f"{host}: {reports.text(told, 'problem')}" for host, told in found.hosts.items() if "problem" in told
+    ]
     fact = crew.ledger.fact(attempt.change.id, "staging-host-dead", actor=ORCHESTRATOR, data={"hosts": dead})
     return replace(found, facts=(fact,) if dead else ())
 
@@ -102,7 +104,7 @@ def _rehearse(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
 
 def _let_go(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
     """End the claims on staging hosts; the points stay."""
-    hosts = _mine(shard, staging_now(attempt, crew))
+    hosts = _mine(shard, hosts_now(attempt, Environment.STAGING, crew))
     plans = tuple(proving.bare_plan(attempt.change, host) for host in hosts)
     release(proving.batch_of(attempt, plans, hosts, crew, name=shard.name), crew, keep_point=True)
     return Findings()
@@ -111,13 +113,18 @@ def _let_go(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
 def _survey(shard: Shard, attempt: Attempt, crew: Crew) -> Findings:
     """Look at production, read-only, with what staging has proved."""
     proof = proving.proof_of(attempt, hosts_of(attempt, Environment.STAGING, crew), crew)
-    hosts = _mine(shard, hosts_of(attempt, Environment.PRODUCTION, crew))
+    # That all of them are still the same is seen by the next turn: it need not cost each shard.
+    hosts = _mine(shard, hosts_now(attempt, Environment.PRODUCTION, crew))
     return survey(attempt, proof, hosts, crew, name=shard.name)
 
 
 def _mine(shard: Shard, hosts: Sequence[Host]) -> list[Host]:
     wanted = set(shard.hosts)
-    return [host for host in hosts if host.name in wanted]
+    mine = [host for host in hosts if host.name in wanted and host.zone == shard.zone]
+    if len(mine) < len(wanted):
+        gone = ", ".join(sorted(wanted - {host.name for host in mine}))
+        raise Refused(f"the inventory was changed while staging: {gone}. Stage again.")
+    return mine
 
 
 _ACTS: Mapping[Task, Callable[[Shard, Attempt, Crew], Findings]] = {

@@ -14,6 +14,8 @@ from orchestrator.domain.inventory import Environment
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollback import RollbackClass, Statefulness
 from orchestrator.flow import staging
+from orchestrator.flow.carrying import take_turn, work_on
+from orchestrator.flow.sharding import Shard, Task
 from tests.fakes.machines import Fault
 from tests.fakes.runner import Killed, When
 from tests.fakes.site import OMAR, FakeSite, a_host, with_snapshot
@@ -223,6 +225,29 @@ def test_hosts_that_change_while_staging_fail_it(site: FakeSite) -> None:
     assert site.stage().state is ChangeState.REQUESTED
     assert "hosts of the staging inventory were changed" in str(site.last("staging-failed").data["reason"])
     assert site.machines["stage1"].journal == []
+
+
+def test_host_that_moves_to_another_zone_before_it_is_looked_at_fails_staging(site: FakeSite) -> None:
+    def edit() -> None:
+        site.inventory.change("web2", lambda host: replace(host, zone="dmz"))
+        site.inventory.frozen[site.content.read().digest] = {e: [*h] for e, h in site.inventory.hosts.items()}
+
+    site.submit()
+    staging.begin(site.id, OMAR, site.crew)
+    while (shards := next_shards(site))[0].task is not Task.SURVEY:
+        for shard in shards:
+            work_on(shard, site.crew)
+    edit()
+    for shard in shards:
+        work_on(shard, site.crew)
+    assert site.carry().state is ChangeState.REQUESTED
+    assert site.runner.jobs("scan.yml") == []
+
+
+def next_shards(site: FakeSite) -> tuple[Shard, ...]:
+    turn = take_turn(site.id, site.crew)
+    assert isinstance(turn, tuple)
+    return turn
 
 
 def test_look_of_which_nobody_saw_the_end_is_repeated(site: FakeSite) -> None:
