@@ -124,3 +124,41 @@ def test_zone_that_cannot_do_its_part_ends_staging_with_the_reason(zoned: FakeSi
         writing.lease(["stage2"], "CHG-0099", now=zoned.clock.now(), hold=timedelta(hours=1))
     assert zoned.carry().state is ChangeState.REQUESTED
     assert "stage2 by CHG-0099" in str(zoned.last("staging-failed").data["reason"])
+
+
+def first_shards(site: FakeSite) -> tuple[Shard, ...]:
+    turn = take_turn(site.id, site.crew)
+    assert isinstance(turn, tuple)
+    return turn
+
+
+def test_shard_that_has_ended_is_left_by_whoever_is_late(zoned: FakeSite) -> None:
+    zoned.submit()
+    zoned.stage_now()
+    shard = first_shards(zoned)[0]
+    work_on(shard, zoned.crew)
+    asked = len(zoned.runner.asked)
+    work_on(shard, zoned.crew)
+    assert len(zoned.runner.asked) == asked
+
+
+def test_shard_of_an_earlier_attempt_does_nothing_any_more(zoned: FakeSite) -> None:
+    zoned.submit()
+    zoned.stage_now()
+    late = first_shards(zoned)[0]
+    zoned.content.files["playbooks/patch.yml"] = "other"
+    assert zoned.carry().state is ChangeState.REQUESTED
+    zoned.stage_now()
+    first_shards(zoned)
+    work_on(late, zoned.crew)
+    assert zoned.runner.asked == []
+
+
+def test_canary_that_has_soaked_is_looked_at_once(zoned: FakeSite) -> None:
+    zoned.started(EVERYTHING)
+    shards = [shard for shard in carried(zoned) if shard.task is Task.SOAKED]
+    asked = len(zoned.runner.asked)
+    for shard in shards:
+        work_on(shard, zoned.crew)
+    assert len(zoned.runner.asked) == asked
+    assert shards
