@@ -431,7 +431,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSeen:
-    """A worker that is entered: the zones that it serves (none named: all), and for how long it was silent."""
+    """A worker that is entered, and for how long it was silent. Where it serves no named zone, it carries changes."""
 
     id: str
     node: str

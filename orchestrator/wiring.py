@@ -213,7 +213,7 @@ class Site:
         command = (sys.executable, "-m", "orchestrator", "--site", site, "worker", "--until-idle", str(IDLE))
         folder = self.settings.state / "carriers"
         return Carriers(
-            folder, command, lambda: self.ledger, self._workers_seen, is_single=self._is_single, typed=self._typed
+            folder, command, lambda: self.ledger, self._workers_seen, is_single=self.has_one_worker, typed=self._typed
         )
 
     def ask_before_carrying(self) -> None:
@@ -253,16 +253,16 @@ class Site:
         from orchestrator.engine.durable import Durable
 
         name = new_name()
-        with only_one(self.carriers.lock) if self._is_single else nullcontext():
+        with only_one(self.carriers.lock) if self.has_one_worker else nullcontext():
             durable = Durable(
                 crew=replace(self.crew, tracer=self.tracer),
                 engine=self._engine,
-                executor=SINGLE if self._is_single else name,
+                executor=SINGLE if self.has_one_worker else name,
                 codec=codec,
                 sharing=self.carriers.share,
                 at_once=self.settings.limits.jobs,
             )
-            yield Worker(durable, self.workers, name, manner, self.clock, alone=self._is_single)
+            yield Worker(durable, self.workers, name, manner, self.clock, alone=self.has_one_worker)
 
     @cached_property
     def tracer(self) -> Tracer | None:
@@ -283,7 +283,8 @@ class Site:
         return database_url(self.settings)
 
     @property
-    def _is_single(self) -> bool:
+    def has_one_worker(self) -> bool:
+        """Tell whether the database has one worker only, which works for every zone."""
         return sa.make_url(self._url).get_backend_name() == "sqlite"
 
     @cached_property

@@ -184,9 +184,8 @@ def _disk(site: Site) -> Iterator[Finding]:
 def _workers(site: Site) -> Iterator[Finding]:
     """Tell who carries changes; on SQLite a worker that a command starts is enough."""
     there = site.carriers.workers()
-    told = ", ".join(f"{one.id} ({', '.join(one.zones) or 'all zones'})" for one in there) or "none"
+    told = ", ".join(f"{one.id} ({', '.join(one.zones) or 'carries changes'})" for one in there) or "none"
     yield Finding(what="workers", ok=True, seen=told)
-    served = {zone for one in there for zone in one.zones}
     if there and all(one.zones for one in there):
         yield Finding(
             what="workers", ok=False, seen="none of them carries changes, only hosts of zones",
@@ -194,8 +193,19 @@ def _workers(site: Site) -> Iterator[Finding]:
         )  # fmt: skip
     held = [f"{lease.host} by {lease.change}" for lease in site.ledger.store.leases()]
     yield Finding(what="leases", ok=True, seen=", ".join(held[:5]) + (" …" if len(held) > 5 else "") or "none")
-    if served:
-        yield Finding(what="zones", ok=True, seen=", ".join(sorted(served)))
+    yield from _zones(site)
+
+
+def _zones(site: Site) -> Iterator[Finding]:
+    """Tell of zones whose hosts wait for a worker of their own; nobody else works on them."""
+    zones = {host.zone for environment in Environment for host in site.inventory.resolve("all", environment)} - {""}
+    unserved = site.carriers.unserved(zones)
+    if zones:
+        yield Finding(
+            what="zones", ok=not unserved,
+            seen=f"no worker serves {', '.join(unserved)}" if unserved else ", ".join(sorted(zones)),
+            advice=f"start one that reaches its hosts: orchestrator worker --zone {unserved[0]}" if unserved else "",
+        )  # fmt: skip
 
 
 def _changes(site: Site) -> Iterator[Finding]:

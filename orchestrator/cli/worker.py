@@ -21,7 +21,11 @@ from orchestrator.wiring import Site
 
 Zones = Annotated[
     list[str] | None,
-    typer.Option("--zone", metavar="NAME", help="Work on the hosts of this zone only; may be given more than once."),
+    typer.Option(
+        "--zone",
+        metavar="NAME",
+        help="Work on the hosts of this zone, and carry no changes; may be given more than once.",
+    ),
 ]
 Lease = Annotated[float, typer.Option("--lease", help="Seconds of silence after which a worker is taken for dead.")]
 _LEASE = LEASE.total_seconds()
@@ -73,7 +77,7 @@ def _work_until_the_end(site: Site, manner: Manner, tick: Callable[[], None]) ->
     with site.worker(manner) as one:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: one.stop())
-        say(f"Working for {site.settings.name}: {', '.join(manner.zones) or 'every zone'}. End it with Ctrl-C.")
+        say(f"Working for {site.settings.name}: {manner.told(alone=site.has_one_worker)}. End it with Ctrl-C.")
         one.run(tick)
     # Threads that wait for supervised runs are not waited for: the runs go on, and are found again.
     logging.shutdown()

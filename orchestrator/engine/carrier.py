@@ -6,7 +6,7 @@ import fcntl
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -89,6 +89,11 @@ class Carriers:
         if self._is_single:
             return is_held(self.lock)
         return any(not worker.zones for worker in self.workers())
+
+    def unserved(self, zones: Collection[str]) -> list[str]:
+        """Return those of the zones whose hosts would wait for a worker; where there is one only, it serves all."""
+        served = set(zones) if self._is_single else {zone for worker in self.workers() for zone in worker.zones}
+        return sorted({*zones} - served - {""})
 
     def workers(self) -> list[WorkerSeen]:
         """Return the workers that live."""

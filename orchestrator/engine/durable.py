@@ -1,7 +1,7 @@
 """Changes as durable workflows, on DBOS: the engine carries, and decides nothing.
 
 A workflow takes turns (``flow.carrying``): each turn is a step, the move that follows is a transaction of ours that
-holds the step's completion as well, and the shards of a batch are workflows of their own on the queue of their zone.
+holds the step's completion as well, and shards are workflows of their own on the queues of their zone.
 The journal is the truth: with the engine's tables gone, ``sweep`` finds every open change again.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, SQLAlchemyDatasource
@@ -22,24 +22,27 @@ from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import CARRIED, ChangeRequest
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.engine import shape
+from orchestrator.engine.hands import Hands, Taken
 from orchestrator.errors import OrchestratorError, StaleChange
 from orchestrator.flow.carrying import take_turn, work_on
 from orchestrator.flow.concluding import Conclusion, conclude
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.ledger import Ledger
-from orchestrator.flow.sharding import Shard
+from orchestrator.flow.sharding import Shard, Task
+from orchestrator.flow.stepping import TASKS
 from orchestrator.flow.sticking import is_stuck, stick
 from orchestrator.ports import Codec, Writing
 
-#: Where changes stand in line; the hosts of a zone have a line of their own.
+#: Where changes stand in line; the hosts of a zone have lines of their own.
 CHANGES = "changes"
+_NIGHT, _STAGING, _BACK, _DEFAULT = "zone", "staging", "back", "default"
 #: Where the newest attempt at carrying a change is written down.
 _KIND, _NAME = "carrying", "attempt"
 _UNFINISHED = ["ENQUEUED", "PENDING", "DELAYED"]
 #: Seconds between two looks at what stands in line, and between two attempts to reach a database that is away.
 POLL, PATIENCE = 0.2, 1.0
-#: Seconds after which a workflow that is ours and that no thread carries is lost.
-LOST, _LATER = 10.0, float("inf")
+#: Seconds for which what was taken from a line may wait for a thread before it can count as lost.
+LOST = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +50,21 @@ log = logging.getLogger(__name__)
 Sharing = Callable[[str], AbstractContextManager[None]]
 
 
-def line_of(zone: str) -> str:
-    """Return the name of a zone's queue."""
-    return f"zone.{zone or 'default'}"
+def line_of(shard: Shard) -> str:
+    """Return the name of the queue in which a shard stands."""
+    kind = _STAGING if shard.task in TASKS else _BACK if shard.task is Task.PUT_BACK else _NIGHT
+    return f"{kind}.{shard.zone or _DEFAULT}"
+
+
+def lines_of(zone: str) -> tuple[str, ...]:
+    """Return the names of a zone's queues: nobody's window waits for a rehearsal, and who goes back for nobody."""
+    return tuple(f"{kind}.{zone or _DEFAULT}" for kind in (_NIGHT, _STAGING, _BACK))
+
+
+def zone_of(line: str) -> str:
+    """Return the zone of a queue."""
+    zone = line.partition(".")[2]
+    return "" if zone == _DEFAULT else zone
 
 
 class DurableQueue:
@@ -89,7 +104,7 @@ def prepare(url: str) -> None:
     client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), application_name=NAME)
     try:
         # A worker that finds the lines when it starts need not look for them later.
-        for line in (CHANGES, line_of("")):
+        for line in (CHANGES, *lines_of("")):
             client.register_queue(line, polling_interval_sec=POLL, on_conflict="never_update")
     finally:
         client.destroy()
@@ -103,8 +118,7 @@ class Durable:
     ) -> None:
         self._crew, self._codec, self._sharing, self._at_once = crew, codec, sharing, at_once
         self._executor = executor
-        self._here: set[str] = set()
-        self._unseen: dict[str, float] = {}
+        self._hands = Hands(LOST)
         # The connections are ours; the address only says of which kind the database is.
         url = engine.url.render_as_string(hide_password=True)
         serializer = DBOSPortableJSONSerializer()
@@ -126,10 +140,15 @@ class Durable:
         """The door to the database, with the line in which work stands."""
         return self._crew.ledger
 
-    def launch(self, zones: Sequence[str]) -> None:
-        """Begin to take work: that of the named zones only, or where none is named, changes and every zone."""
+    def launch(self, zones: Sequence[str], *, everywhere: bool) -> None:
+        """Begin to take work: that of the named zones, or where none is named, changes and hosts without a zone.
+
+        ``everywhere``: that of every zone as well, since nobody else does it.
+        """
         if zones:
-            DBOS.listen_queues([line_of(zone) for zone in zones])
+            DBOS.listen_queues([line for zone in zones for line in lines_of(zone)])
+        elif not everywhere:
+            DBOS.listen_queues([CHANGES, *lines_of("")])
         DBOS.launch()
         DBOS.register_queue(CHANGES, polling_interval_sec=POLL)
         for zone in zones or [""]:
@@ -186,6 +205,12 @@ class Durable:
         """Tell whether no workflow is left to do: one that is answers for hundreds in line behind it."""
         return not DBOS.list_workflows(status=_UNFINISHED, limit=1, load_input=False, load_output=False)
 
+    def zones_in_line(self) -> set[str]:
+        """Return the zones whose hosts stand in line."""
+        found = DBOS.list_workflows(status="ENQUEUED", load_input=False, load_output=False)
+        lines = {one.queue_name for one in found if one.queue_name and one.queue_name != CHANGES}
+        return {zone_of(line) for line in lines}
+
     def take_over(self, alive: Callable[[], set[str]]) -> int:
         """Take over the work of workers that are not alive any more; return how much it was.
 
@@ -198,32 +223,23 @@ class Durable:
         return len(DBOS._recover_pending_workflows(dead)) if dead else 0
 
     def find_lost(self) -> int:
-        """Put what the engine holds for ours, and no thread of ours carries, in line again; return how much it was.
-
-        The engine gives a workflow to a thread when it is taken from its line. Where the database goes away at that
-        very moment, it is left without one, and its owner lives.
-        """
+        """Put what the engine holds for ours, and nobody will begin with, in line again; return how much it was."""
         held = DBOS.list_workflows(status="PENDING", executor_id=[self._executor], load_input=False, load_output=False)
-        unseen = {one.workflow_id: one.queue_name for one in held if one.workflow_id not in self._here}
-        # One that has just been taken from its line comes here in a moment.
-        lost = {name: line for name, line in unseen.items() if time.monotonic() - self._unseen.get(name, _LATER) > LOST}
-        self._unseen = {name: self._unseen.get(name, time.monotonic()) for name in unseen if name not in lost}
-        for name, line in lost.items():
-            log.warning("%s was lost, and is put in line again", name)
-            DBOS.resume_workflow(name, queue_name=line)
+        lost = self._hands.lost(
+            [
+                Taken(name=one.workflow_id, line=one.queue_name, at=one.dequeued_at or 0)
+                for one in held
+                if one.queue_name and one.app_version == shape.SHAPE
+            ]
+        )
+        for one in lost:
+            log.warning("%s was lost, and is put in line again", one.name)
+            DBOS.resume_workflow(one.name, queue_name=one.line)
         return len(lost)
 
-    @contextmanager
-    def _carried_here(self) -> Iterator[None]:
-        name = DBOS.workflow_id or ""
-        self._here.add(name)
-        try:
-            yield
-        finally:
-            self._here.discard(name)
-
     def _register(self, zone: str) -> None:
-        DBOS.register_queue(line_of(zone), worker_concurrency=self._at_once, polling_interval_sec=POLL)
+        for line in lines_of(zone):
+            DBOS.register_queue(line, worker_concurrency=self._at_once, polling_interval_sec=POLL)
 
     def _define(self) -> None:
         """Register the workflows. Their names and steps are the contract with what is in the database."""
@@ -265,12 +281,12 @@ class Durable:
 
         @DBOS.workflow(name="shard")
         def carry_shard(text: str) -> str:
-            with self._carried_here():
+            with self._hands.carry(DBOS.workflow_id or "", line_of(codec.decode(Shard, text))):
                 return work(text)
 
         @DBOS.workflow(name="carry")
         def carry(change_id: str) -> None:
-            with self._carried_here():
+            with self._hands.carry(DBOS.workflow_id or "", CHANGES):
                 carry_on(change_id)
 
         def carry_on(change_id: str) -> None:
@@ -311,7 +327,7 @@ class Durable:
         for zone in {shard.zone for shard in follows}:
             self._register(zone)
         told: list[Plain] = [
-            {"name": shard.name, "line": line_of(shard.zone), "text": self._codec.encode(shard)} for shard in follows
+            {"name": shard.name, "line": line_of(shard), "text": self._codec.encode(shard)} for shard in follows
         ]
         return {"kind": "shards", "shards": told}
 

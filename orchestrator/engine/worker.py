@@ -39,12 +39,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
-    """How a worker works: for which zones (none named: for all), until when, and with which pause between looks."""
+    """How a worker works: for which zones, until when, and with which pause between looks.
+
+    Where no zone is named, it carries changes, and works on hosts without a zone; the only worker, on all.
+    """
 
     zones: tuple[str, ...] = ()
     until_idle: float | None = None
     lease: timedelta = LEASE
     pause: float = 2.0
+
+    def told(self, *, alone: bool) -> str:
+        """Return in words for what the worker works."""
+        return ", ".join(self.zones) or ("every zone" if alone else "changes, and hosts without a zone")
 
 
 def this_node() -> str:
@@ -96,38 +103,59 @@ def is_held(lock: Path) -> bool:
 
 
 class Sign:
-    """The worker's sign of life. Losing it ends the process at once: whoever took over must not meet us.
+    """The sign of life of the only worker that a database can have.
 
-    Where it is the only one that there can be (``alone``), nobody takes over, and it may be silent for as long as it
-    likes. A worker that nobody would start again (``anew``) does so itself.
+    Nobody takes over from it: it may be silent for as long as it likes, and enters itself again where nobody knows it.
     """
 
-    def __init__(self, workers: Workers, name: str, lease: timedelta, *, alone: bool, anew: bool) -> None:
-        self._workers, self._name, self._lease, self._alone, self._anew = workers, name, lease, alone, anew
-        self._proved = time.monotonic()
+    def __init__(self, workers: Workers, name: str, lease: timedelta) -> None:
+        self._workers, self._name, self._lease = workers, name, lease
+        self._enter: Callable[[], None] = lambda: None
 
     def begin(self, zones: Sequence[str], at: datetime) -> None:
         """Enter the worker, before it takes any work, and prove from now on that it lives."""
-        enter = partial(self._workers.enter, self._name, node=this_node(), zones=zones, at=at)
-        enter()
-        self._proved = time.monotonic()
-        threading.Thread(target=self._beat, args=(enter,), name="beat", daemon=True).start()
-        if not self._alone:
-            threading.Thread(target=self._watch, name="watch", daemon=True).start()
+        self._enter = partial(self._workers.enter, self._name, node=this_node(), zones=zones, at=at)
+        self._enter()
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
 
-    def _beat(self, enter: Callable[[], None]) -> None:
+    def _beat(self) -> None:
         while True:
             asked = time.monotonic()
             try:
                 if self._workers.beat(self._name):
-                    self._proved = asked
-                elif self._alone:
-                    enter()
+                    self._proved_at(asked)
                 else:
-                    self._end("another worker has taken this one for dead")
+                    self._is_unknown()
             except DBAPIError as error:
                 log.warning("no sign of life could be given: %s", error.orig)
             time.sleep(self._lease.total_seconds() / 6)
+
+    def _proved_at(self, asked: float) -> None:
+        """It has been proved that the worker lived at a moment of this machine's clock."""
+
+    def _is_unknown(self) -> None:
+        self._enter()
+
+
+class LeasedSign(Sign):
+    """The sign of life of one worker of many. Losing it ends the process: whoever took over must not meet us."""
+
+    def __init__(self, workers: Workers, name: str, lease: timedelta, end: Callable[[], None]) -> None:
+        super().__init__(workers, name, lease)
+        self._end_process = end
+        self._proved = time.monotonic()
+
+    def begin(self, zones: Sequence[str], at: datetime) -> None:
+        """Enter the worker, and watch from now on that its lease does not run out."""
+        super().begin(zones, at)
+        self._proved = time.monotonic()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    def _proved_at(self, asked: float) -> None:
+        self._proved = asked
+
+    def _is_unknown(self) -> None:
+        self._end("another worker has taken this one for dead")
 
     def _watch(self) -> None:
         """End by this machine's own clock: a database that cannot be reached cannot tell us that we are dead."""
@@ -138,9 +166,17 @@ class Sign:
     def _end(self, why: str) -> None:
         log.error("this worker ends at once: %s. What it began goes on under its supervisors.", why)
         logging.shutdown()
-        if self._anew:
-            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command line
-        os._exit(FENCED)
+        self._end_process()
+
+
+def leave() -> None:
+    """End the process; its service manager starts it again."""
+    os._exit(FENCED)
+
+
+def begin_anew() -> None:
+    """Begin the program anew in this process, where nobody else would start it again."""
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command line
 
 
 class Worker:
@@ -151,9 +187,10 @@ class Worker:
     ) -> None:
         """``alone``: the database has one worker only, and a lock sees to that."""
         self._durable, self._workers, self._name = durable, workers, name
-        self._manner, self._clock = manner, clock
-        anew = manner.until_idle is not None
-        self._sign = Sign(workers, name, manner.lease, alone=alone, anew=anew)
+        self._manner, self._clock, self._alone = manner, clock, alone
+        end = leave if manner.until_idle is None else begin_anew
+        self._sign = Sign(workers, name, manner.lease) if alone else LeasedSign(workers, name, manner.lease, end)
+        self._unserved: set[str] = set()
         self._ends = threading.Event()
 
     def stop(self) -> None:
@@ -163,8 +200,8 @@ class Worker:
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Work until somebody stops it, or until there was nothing to do for as long as was asked for."""
         self._sign.begin(self._manner.zones, self._clock.now())
-        self._durable.launch(self._manner.zones)
-        log.info("worker %s works for %s", self._name, ", ".join(self._manner.zones) or "every zone")
+        self._durable.launch(self._manner.zones, everywhere=self._alone)
+        log.info("worker %s works for %s", self._name, self._manner.told(alone=self._alone))
         idle_since = time.monotonic()
         while not self._ends.is_set():
             try:
@@ -192,4 +229,14 @@ class Worker:
         # One is enough to look for work that nobody has in hand: the oldest that carries changes.
         if next((worker.id for worker in there if not worker.zones), "") != self._name:
             return found
+        if not self._alone:
+            self._name_unserved(there)
         return found + self._durable.sweep({shape_of(worker.id) for worker in there})
+
+    def _name_unserved(self, there: Sequence[WorkerSeen]) -> None:
+        """Say once of each zone that its hosts wait for somebody who reaches them."""
+        served = {zone for worker in there for zone in worker.zones} | {""}
+        unserved = self._durable.zones_in_line() - served
+        for zone in sorted(unserved - self._unserved):
+            log.warning("hosts of zone %s wait for a worker: orchestrator worker --zone %s", zone, zone)
+        self._unserved = unserved

@@ -9,7 +9,7 @@ from datetime import timedelta
 from orchestrator.domain.admission import Durations
 from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.change import ChangeRequest, Wanted
-from orchestrator.domain.health import HealthReport, HostState, not_in_effect
+from orchestrator.domain.health import HostState, not_in_effect
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.journal import Settlement, Step
@@ -21,7 +21,8 @@ from orchestrator.flow.draining import Turns, undrain, with_hook
 from orchestrator.flow.phases import Patched, may_patch, patch, protect
 from orchestrator.flow.reconciling import Reconciled, reconcile
 from orchestrator.flow.sharding import LEASE
-from orchestrator.flow.verifying import Verdict, ask_services, verify
+from orchestrator.flow.verifying import Verdict, ask_services_once, verify
+from orchestrator.ports import Writing
 
 #: How often a patch phase that nobody saw end is taken up again before a person is asked.
 ATTEMPTS = 3
@@ -75,8 +76,8 @@ class Working:
         self.crew.kit.write(plan, hosts, {p.host: batch.patch_job(p) for p in batch.plans})
         return batch
 
-    def settle(self, runs: Sequence[HostRun]) -> None:
-        """Write what came of hosts, each with its line in the trail."""
+    def settle(self, runs: Sequence[HostRun], *, also: Callable[[Writing], object] | None = None) -> None:
+        """Write what came of hosts, each with its line in the trail; ``also`` writes in the same transaction."""
         with self.crew.ledger.store.begin() as writing:
             writing.keep_runs([replace(run, updated_at=self.crew.now()) for run in runs])
             for run in runs:
@@ -91,6 +92,8 @@ class Working:
                     self.change_id, f"host-{run.status}", actor=ORCHESTRATOR, outcome=run.status.value, data=data
                 )
                 writing.note(fact)
+            if also is not None:
+                also(writing)
 
     def mark(self, runs: Sequence[HostRun]) -> None:
         """Write where hosts stand on their way, without a line in the trail."""
@@ -117,7 +120,7 @@ def work(working: Working, batch: Batch, runs: Sequence[HostRun]) -> None:
     fresh = batch.only([host for host, run in state.items() if not run.touched and host not in begun])
     _preflight(working, fresh, state)
     batch = batch.only(_open(state))
-    services = _services_before(batch, crew)
+    services = ask_services_once(batch, crew, kind="services.before")
     before = _protect(working, batch, state)
     batch = batch.only(_open(state))
     if not _drain(working, batch, state, turns):
@@ -165,27 +168,6 @@ def _preflight(working: Working, batch: Batch, state: dict[str, HostRun]) -> Non
         state[run.host] = run
     working.settle(unfit)
     _mark(working, state, [n for n in batch.names if not state[n].status.is_settled], status=HostStatus.CHECKED)
-
-
-def _services_before(batch: Batch, crew: Crew) -> dict[str, tuple[HealthReport, ...]]:
-    """Ask the services before the patch, once: after a crash they may be half way."""
-    known = crew.ledger.store.documents(batch.change.id, "services.before", batch.names)
-    asked = ask_services(batch.only([name for name in batch.names if name not in known]), crew)
-    with crew.ledger.store.begin() as writing:
-        for host, found in asked.items():
-            told = [{"check": report.check, "passed": report.passed} for report in found]
-            writing.keep_document(batch.change.id, "services.before", host, plain(told))
-    for host in batch.names:
-        if host in known:
-            was = answered(known[host])
-            asked[host] = tuple(HealthReport(host=host, check=name, passed=passed) for name, passed in was.items())
-    return asked
-
-
-def answered(document: Plain) -> dict[str, bool]:
-    """Read which checks passed before the patch."""
-    rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
-    return {str(row.get("check")): bool(row.get("passed")) for row in rows}
 
 
 def _protect(working: Working, batch: Batch, state: dict[str, HostRun]) -> dict[str, HostState]:

@@ -7,6 +7,7 @@ crash: the journal says what was done.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from orchestrator.domain.change import ChangeRequest, ChangeState
@@ -19,6 +20,8 @@ from orchestrator.flow.patching import patch_shard
 from orchestrator.flow.releasing import release_shard
 from orchestrator.flow.returning import return_shard
 from orchestrator.flow.sharding import Shard, Task
+from orchestrator.flow.soaking import look_after_soak
+from orchestrator.flow.stepping import TASKS, stage_shard
 from orchestrator.flow.tracing import trace_at_rest
 
 #: What follows a turn: a move, shards that may be worked on side by side, or nothing more for machines to do.
@@ -41,13 +44,7 @@ def take_turn(change_id: str, crew: Crew) -> Turn:
 
 def work_on(shard: Shard, crew: Crew) -> None:
     """Do with the hosts of a shard what is to be done; what was done before a crash is found, and left."""
-    working = Working(crew=crew, change_id=shard.change)
-    if shard.task is Task.PATCH:
-        patch_shard(shard, working)
-    elif shard.task is Task.PUT_BACK:
-        return_shard(shard, working)
-    else:
-        release_shard(shard, working)
+    _ACTS[shard.task](shard, Working(crew=crew, change_id=shard.change))
 
 
 def carry(change_id: str, crew: Crew) -> ChangeRequest:
@@ -61,3 +58,12 @@ def carry(change_id: str, crew: Crew) -> ChangeRequest:
             for shard in turn:
                 work_on(shard, crew)
     return crew.ledger.store.change(change_id)
+
+
+_ACTS: Mapping[Task, Callable[[Shard, Working], None]] = {
+    **dict.fromkeys(TASKS, stage_shard),
+    Task.PATCH: patch_shard,
+    Task.SOAKED: look_after_soak,
+    Task.PUT_BACK: return_shard,
+    Task.RELEASE: release_shard,
+}

@@ -15,7 +15,7 @@ from orchestrator.domain.plan import HostPlan
 from orchestrator.domain.rollback import RollbackPoint
 from orchestrator.domain.run import HostStatus
 from orchestrator.errors import IllegalMove, InvalidInput, Refused
-from orchestrator.flow import staging
+from orchestrator.flow.attempting import last_content
 from orchestrator.flow.crew import Batch, Crew
 from orchestrator.flow.phases import occasion, release, subject
 from orchestrator.flow.putting_back import put_back
@@ -155,7 +155,7 @@ def _proved(change: ChangeRequest, crew: Crew) -> tuple[str, Mapping[str, HostPl
     if change.plan_digest:
         plan = crew.ledger.store.plan(change.plan_digest)
         return plan.content.digest, plan.by_host
-    return staging.last_content(change.id, crew), {}
+    return last_content(change.id, crew), {}
 
 
 def _bare(host: Host) -> HostPlan:

@@ -11,7 +11,7 @@ from orchestrator.domain.change import ChangeRequest, Wanted
 from orchestrator.domain.health import CheckKind
 from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.job import HostJob
-from orchestrator.domain.plan import Content, HostPlan
+from orchestrator.domain.plan import HostPlan
 from orchestrator.domain.probe import Needs
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import Refused
@@ -69,22 +69,44 @@ class Stopped(Refused):
     """Somebody has asked for an end, and it has come."""
 
 
+class Held(Refused):
+    """A lockdown holds everything: what is to be done is done when it has been lifted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt at staging a change: ``name`` is part of every job's id, so that a new attempt begins anew."""
+    """One attempt at staging a change: ``name`` is part of every job's id, so that a new attempt begins anew.
+
+    ``content`` is the digest of what runs, ``hosts`` that of the hosts of each inventory: one shard after the other
+    works with the same ones. ``begun_at`` is the moment by which the baseline counts, and ``ahead`` are the hosts that
+    an earlier attempt has patched.
+    """
 
     change: ChangeRequest
-    content: Content
+    content: str
     name: str
+    begun_at: datetime
+    hosts: Mapping[Environment, str]
+    ahead: tuple[str, ...]
+
+    def is_mine(self, shard: str) -> bool:
+        """Tell whether a shard of this name is part of the attempt."""
+        return shard == self.name or shard.startswith(f"{self.name}.")
 
     def go_on(self, crew: Crew) -> None:
-        """Raise Stopped where somebody has asked for an end; called between two steps. A lockdown is waited out."""
+        """Raise Stopped where somebody has asked for an end, and Held in a lockdown; called between two steps."""
+        if crew.ledger.store.change(self.change.id).wanted is Wanted.STOP:
+            raise Stopped("staging was stopped, as asked.")
+        if reason := lockdown.why(crew.ledger):
+            raise Held(f"everything is held: {reason}.")
+
+    def wait(self, crew: Crew) -> None:
+        """Wait until no lockdown holds everything. Raises Stopped where somebody has asked for an end."""
         while True:
-            if crew.ledger.store.change(self.change.id).wanted is Wanted.STOP:
-                raise Stopped("staging was stopped, as asked.")
-            if not lockdown.why(crew.ledger):
-                return
-            crew.ledger.clock.sleep(LOOK)
+            try:
+                return self.go_on(crew)
+            except Held:
+                crew.ledger.clock.sleep(LOOK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from orchestrator.flow.releasing import still_held
 from orchestrator.flow.returning import CHANGED, back_first
 from orchestrator.flow.room import lack_of_room, require_room
 from orchestrator.flow.sharding import Shard, lease_all, shards
-from orchestrator.flow.soaking import soak
+from orchestrator.flow.soaking import soak, soaked_first
 from orchestrator.ports import Writing
 
 
@@ -158,6 +158,8 @@ def _step(working: Working, change: ChangeRequest, todo: Todo) -> Conclusion | t
         # The look comes after the soak: what drifted in that time must not be missed.
         if not soak(working, change, plan, todo.wave):
             return None
+        if soaked := soaked_first(working, change, plan, todo.wave):
+            return soaked
         drift = look_for_drift(change, plan, working.crew)
         if drift.void:
             data = {"differences": plain(drift.void)}

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import escape
 
 from orchestrator.domain.admission import Durations, estimate
-from orchestrator.domain.baseline import Candidate, LeftOut, leave_out, select
-from orchestrator.domain.canonical import Plain
+from orchestrator.domain.baseline import LeftOut, leave_out, select
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.inventory import Environment, Host
-from orchestrator.domain.job import HostJob, HostOutcome, HostResult, Job, JobResult
-from orchestrator.domain.lock import LockItem, PatchLock, Platform
-from orchestrator.domain.plan import HostPlan, NotIncluded, PatchPlan, PlannedItem, Prediction, Transition
-from orchestrator.domain.rollback import PACKAGES, RollbackClass, allowed, best, package_class, why_not_by_itself
+from orchestrator.domain.lock import PatchLock, Platform
+from orchestrator.domain.plan import Content, HostPlan, NotIncluded, PatchPlan, PlannedItem, Prediction, Transition
+from orchestrator.domain.rollback import PACKAGES, RollbackClass, best, package_class, why_not_by_itself
 from orchestrator.domain.rollout import tier_of, waves
 from orchestrator.errors import Refused
 from orchestrator.flow import reports
-from orchestrator.flow.crew import JOB_TIMEOUT, Attempt, Crew
-from orchestrator.flow.phases import explain, outcome_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """What staging found: the lock, what it could not prove, and how long it took."""
-
-    lock: PatchLock
-    unproven: tuple[LeftOut, ...]
-    durations: tuple[Durations, ...]
+from orchestrator.flow.crew import Attempt, Crew
+from orchestrator.flow.findings import Findings, found_by
+from orchestrator.flow.looking import Look, look_of, looked, scan
+from orchestrator.flow.proving import Proof, providers_of, staging_shards
+from orchestrator.flow.sharding import Shard, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +34,11 @@ class Planned:
 
 
 def make_plan(
-    attempt: Attempt, proof: Proof, hosts: Sequence[Host], crew: Crew
+    attempt: Attempt, content: Content, proof: Proof, hosts: Sequence[Host], crew: Crew
 ) -> tuple[PatchPlan, tuple[Prediction, ...]]:
-    """Scan production and fix the plan. Raises Refused where no host is left to patch."""
+    """Fix the plan by what was found in production. Raises Refused where no host is left to patch."""
     change = attempt.change
-    scanned = scan_with_lock(attempt, proof, hosts, crew)
-    history = crew.ledger.store.durations([host.name for host in hosts], Environment.PRODUCTION)
-    found = [_place(change, proof, host, scanned[host.name], history[host.name], crew) for host in hosts]
+    found = _places(attempt, proof, hosts, crew)
     plans = tuple(p.plan for p in found if p.plan is not None)
     if not plans:
         why = "; ".join(f"{p.host}: {p.reason}" for p in found[:5])
@@ -61,7 +51,7 @@ def make_plan(
     plan = PatchPlan(
         change=change.id,
         spec=change.spec,
-        content=attempt.content,
+        content=content,
         waves=waves([p.host for p in plans], change.spec.rollout, clusters, tiers),
         hosts=plans,
         not_included=tuple(NotIncluded(host=p.host, reason=p.reason) for p in found if p.plan is None),
@@ -73,8 +63,13 @@ def make_plan(
     return plan, tuple(p.prediction for p in found if p.prediction is not None)
 
 
-def scan_with_lock(attempt: Attempt, proof: Proof, hosts: Sequence[Host], crew: Crew) -> dict[str, HostResult]:
-    """Scan production, simulating the lock of each host's platform.
+def surveys(attempt: Attempt, hosts: Sequence[Host]) -> tuple[Shard, ...]:
+    """Return the shards that look at production."""
+    return staging_shards(attempt, hosts, [host.name for host in hosts], Task.SURVEY, name="scan-production")
+
+
+def survey(attempt: Attempt, proof: Proof, hosts: Sequence[Host], crew: Crew, *, name: str) -> Findings:
+    """Scan hosts of production, simulating the lock of each host's platform.
 
     With one platform in the lock every host is asked about that one at once; with several, the platforms are asked
     for first.
@@ -83,89 +78,34 @@ def scan_with_lock(attempt: Attempt, proof: Proof, hosts: Sequence[Host], crew: 
     where = Environment.PRODUCTION
     if len(platforms) == 1:
         items = dict.fromkeys((host.name for host in hosts), proof.lock.for_platform(platforms[0]))
-        return scan(attempt, where, hosts, items, crew, name="scan-production")
-    first = scan(attempt, where, hosts, {}, crew, name="scan-platforms")
+        return looked(scan(attempt, where, hosts, items, crew, name=name), "scan")
+    first = scan(attempt, where, hosts, {}, crew, name=f"{name}.platforms")
     known = {name: reports.scan(r).platform for name, result in first.items() if (r := result.report("scan"))}
     items = {name: proof.lock.for_platform(platform) for name, platform in known.items()}
     again = [host for host in hosts if items.get(host.name)]
-    return first | scan(attempt, where, again, items, crew, name="scan-production")
+    return looked(first | scan(attempt, where, again, items, crew, name=name), "scan")
 
 
-def scan(
-    attempt: Attempt,
-    environment: Environment,
-    hosts: Sequence[Host],
-    items: Mapping[str, Sequence[LockItem]],
-    crew: Crew,
-    *,
-    name: str,
-) -> dict[str, HostResult]:
-    """Run ``scan.yml`` over the hosts, with the lock items that each is to be asked about."""
-    if not hosts:
-        return {}
-    jobs = [told(host, looking_job(attempt.change, host.family, items.get(host.name, ()), crew)) for host in hosts]
-    result = run_look(attempt, environment, "scan.yml", jobs, crew, name=name)
-    return {host.name: outcome_of(result, host.name) for host in hosts}
-
-
-def run_look(
-    attempt: Attempt, environment: Environment, playbook: str, jobs: Sequence[HostJob], crew: Crew, *, name: str
-) -> JobResult:
-    """Run a playbook that patches nothing: no step of the journal, at most once for the attempt and the name."""
-    job = Job(
-        id=f"{attempt.change.id}.{attempt.name}.{name}",
-        change=attempt.change.id,
-        playbook=playbook,
-        environment=environment,
-        content=attempt.content.digest,
-        hosts=tuple(jobs),
-        timeout=JOB_TIMEOUT,
-    )
-    result = crew.runner.run(job)
-    with crew.ledger.store.begin() as writing:
-        writing.keep_tasks(job.change, job.id, result.tasks)
-    return result
-
-
-def told(host: Host, patch_job: Mapping[str, Plain]) -> HostJob:
-    """Return the host's part in a job."""
-    return HostJob(host=host.name, patch_job=patch_job, ansible=host.ansible, throttle=host.throttle)
-
-
-def looking_job(
-    change: ChangeRequest, family: str, items: Sequence[LockItem | Candidate], crew: Crew, *, fetch_to: str = ""
-) -> dict[str, Plain]:
-    """Return the ``patch_job`` of a playbook that looks or downloads."""
-    return {
-        "change": change.id,
-        "token": {"installation": crew.ledger.store.installation(), "counter": 0},
-        "family": family,
-        "items": [
-            {
-                "name": i.name,
-                "arch": i.arch,
-                "version": i.version,
-                "from_version": i.from_version if isinstance(i, Candidate) else "",
-                "sha256": i.sha256,
-                "filename": i.filename,
-                "size": i.size,
-            }
-            for i in items
-        ],
-        "exclude": [*change.spec.baseline.exclude],
-        "packages_dir": str(crew.packages.folder),
-        "fetch_to": fetch_to,
-    }
+def _places(attempt: Attempt, proof: Proof, hosts: Sequence[Host], crew: Crew) -> list[Planned]:
+    """Give every host its place, shard by shard: what was found on all of them at once would be a lot to hold."""
+    history = crew.ledger.store.durations([host.name for host in hosts], Environment.PRODUCTION)
+    places: dict[str, Planned] = {}
+    by_name = {host.name: host for host in hosts}
+    for shard in surveys(attempt, hosts):
+        found = found_by(shard, crew.ledger)
+        for name in shard.hosts:
+            look = look_of(found[name])
+            places[name] = _place(attempt.change, proof, by_name[name], look, history[name], crew)
+    return [places[host.name] for host in hosts]
 
 
 def _place(
-    change: ChangeRequest, proof: Proof, host: Host, result: HostResult, history: Sequence[Durations], crew: Crew
+    change: ChangeRequest, proof: Proof, host: Host, look: Look, history: Sequence[Durations], crew: Crew
 ) -> Planned:
     """Give one host its place in the plan, or the reason why it has none."""
-    report = result.report("scan")
-    if result.outcome is not HostOutcome.OK or report is None:
-        return Planned(host=host.name, reason=f"could not be looked at when the plan was made: {explain(result)}")
-    seen = reports.scan(report)
+    if look.report is None:
+        return Planned(host=host.name, reason=f"could not be looked at when the plan was made: {look.problem}")
+    seen = reports.scan(look.report)
     if not proof.lock.for_platform(seen.platform):
         return Planned(host=host.name, reason=f"no staging host of its platform, {seen.platform}, proved anything")
     if seen.simulation is None:
@@ -221,11 +161,6 @@ def _left_out(change: ChangeRequest, proof: Proof, seen: reports.Scan, crew: Cre
             continue
         more.append(leave_out(candidate, reason))
     return (*selection.left_out, *more)
-
-
-def providers_of(change: ChangeRequest, host: Host) -> tuple[str, ...]:
-    """Return which providers take a host's point: as the change says, else the inventory, else packages."""
-    return allowed(change.spec.rollback.providers or host.providers or (PACKAGES,), host.statefulness)
 
 
 def _host_plan(

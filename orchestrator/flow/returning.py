@@ -9,12 +9,12 @@ from orchestrator.domain.canonical import digest
 from orchestrator.domain.change import ChangeRequest
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.run import HostRun, HostStatus
-from orchestrator.flow.batching import Working, answered
+from orchestrator.flow.batching import Working
 from orchestrator.flow.crew import Batch
 from orchestrator.flow.draining import with_hook
 from orchestrator.flow.putting_back import put_back
 from orchestrator.flow.sharding import Shard, Task, cut_up
-from orchestrator.flow.verifying import ask_services
+from orchestrator.flow.verifying import answered, ask_services
 
 #: What has come of putting a host back: it is not tried again by itself.
 _ENDED = (HostStatus.RESTORED, HostStatus.RESTORE_FAILED)

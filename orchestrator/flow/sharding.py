@@ -1,8 +1,8 @@
-"""Shards: hosts that one worker takes through the phases, beside other shards of the same batch."""
+"""Shards: hosts of one zone that one worker works on, beside other shards of the same step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -21,9 +21,20 @@ SHARD = 50
 
 
 class Task(StrEnum):
-    """What is done with the hosts of a shard."""
+    """What is done with the hosts of a shard.
 
+    START_OVER, SCAN, DOWNLOAD, REHEARSE and LET_GO are done on staging; SURVEY looks at production before the plan is
+    made, and SOAKED at canaries when they have soaked.
+    """
+
+    START_OVER = "start-over"
+    SCAN = "scan"
+    DOWNLOAD = "download"
+    REHEARSE = "rehearse"
+    LET_GO = "let-go"
+    SURVEY = "survey"
     PATCH = "patch"
+    SOAKED = "soaked"
     PUT_BACK = "put-back"
     RELEASE = "release"
 
@@ -47,11 +58,16 @@ def shards(change: ChangeRequest, plan: PatchPlan, wave: int, number: int) -> tu
 
 def cut_up(change: ChangeRequest, plan: PatchPlan, hosts: Sequence[str], task: Task, *, name: str) -> tuple[Shard, ...]:
     """Cut hosts of the plan into shards of one zone each."""
-    zones = {host: plan.by_host[host].zone for host in hosts}
+    planned = plan.by_host
+    return by_zone(change.id, {host: planned[host].zone for host in hosts}, hosts, task, name=name)
+
+
+def by_zone(change: str, zones: Mapping[str, str], hosts: Sequence[str], task: Task, *, name: str) -> tuple[Shard, ...]:
+    """Cut hosts into shards of one zone each; where one is enough, it has the name itself."""
     pieces = cut(hosts, zones, SHARD)
     return tuple(
         Shard(
-            change=change.id,
+            change=change,
             name=name if len(pieces) == 1 else f"{name}.s{at}",
             zone=zones[piece[0]],
             hosts=piece,

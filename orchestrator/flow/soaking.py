@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.domain.change import ChangeRequest, Wanted
+from orchestrator.domain.canonical import plain
+from orchestrator.domain.change import ChangeRequest, ChangeState, Wanted
 from orchestrator.domain.health import compare
 from orchestrator.domain.job import HostOutcome
 from orchestrator.domain.plan import PatchPlan
@@ -12,34 +14,65 @@ from orchestrator.domain.rollout import Wave
 from orchestrator.domain.run import HostRun, HostStatus
 from orchestrator.flow import lockdown, reports
 from orchestrator.flow.batching import Working
+from orchestrator.flow.findings import Findings, end, has_ended, still_open
 from orchestrator.flow.phases import explain, look
+from orchestrator.flow.sharding import Shard, Task, cut_up
 from orchestrator.flow.verifying import ask_services
 
 
 def soak(working: Working, change: ChangeRequest, plan: PatchPlan, wave: Wave) -> bool:
-    """Wait until the canary wave has soaked; True where the next wave may be considered now.
-
-    False: something was asked for meanwhile, or a canary has failed after all; the caller looks again.
-    """
-    canary = next((w for w in plan.waves if w.canary and w.number < wave.number), None)
+    """Wait until the canary wave has soaked; False: something was asked for meanwhile, and the caller looks again."""
+    canary = _canary(plan, wave)
     if canary is None or "canary" in working.crew.ledger.store.documents(change.id, "soak"):
         return True
-    patched = [run for run in working.runs() if run.wave == canary.number and run.status is HostStatus.DONE]
+    patched = _patched(working, canary)
     ended = max((run.updated_at for run in patched if run.updated_at), default=working.crew.now())
     while (left := (ended + change.spec.rollout.soak - working.crew.now()).total_seconds()) > 0:
         if working.change().wanted is not Wanted.NOTHING or lockdown.why(working.crew.ledger):
             return False
         working.crew.ledger.clock.sleep(min(1.0, left))
-    bad = _looked_at_again(working, change, patched) if change.spec.rollout.soak and patched else []
-    working.settle(bad)
-    with working.crew.ledger.store.begin() as writing:
-        writing.keep_document(change.id, "soak", "canary", {"hosts": [run.host for run in patched]})
-    return not bad
+    return True
 
 
-def _looked_at_again(working: Working, change: ChangeRequest, runs: list[HostRun]) -> list[HostRun]:
+def soaked_first(working: Working, change: ChangeRequest, plan: PatchPlan, wave: Wave) -> tuple[Shard, ...]:
+    """Return shards of the canaries that have soaked and were not looked at again; without a soak, nobody looks.
+
+    What has failed after all is seen by the caller, which looks first for hosts that failed.
+    """
+    canary, ledger = _canary(plan, wave), working.crew.ledger
+    if canary is None or "canary" in ledger.store.documents(change.id, "soak"):
+        return ()
+    # All of the wave: what the shards are must not depend on what they find.
+    hosts = [host for batch in canary.batches for host in batch] if change.spec.rollout.soak else []
+    if left := still_open(cut_up(change, plan, hosts, Task.SOAKED, name=f"l{change.lap}.soak"), ledger):
+        return left
+    with ledger.store.begin() as writing:
+        well = [run.host for run in _patched(working, canary)]
+        writing.keep_document(change.id, "soak", "canary", {"hosts": plain(well)})
+    return ()
+
+
+def look_after_soak(shard: Shard, working: Working) -> None:
+    """Look again at canaries that have soaked; one that is not well any more has failed."""
+    crew, change = working.crew, working.change()
+    if change.state is not ChangeState.RUNNING or has_ended(shard, crew.ledger):
+        return
+    patched = [run for run in working.runs(shard.hosts) if run.status is HostStatus.DONE]
+    bad = _not_well(working, change, patched, name=shard.name) if patched else []
+    working.settle(bad, also=lambda writing: end(shard, Findings(), writing))
+
+
+def _canary(plan: PatchPlan, wave: Wave) -> Wave | None:
+    return next((w for w in plan.waves if w.canary and w.number < wave.number), None)
+
+
+def _patched(working: Working, canary: Wave) -> list[HostRun]:
+    return [run for run in working.runs() if run.wave == canary.number and run.status is HostStatus.DONE]
+
+
+def _not_well(working: Working, change: ChangeRequest, runs: Sequence[HostRun], *, name: str) -> list[HostRun]:
     crew, names = working.crew, [run.host for run in runs]
-    batch = working.batch(change, names, name=f"l{change.lap}.soak")
+    batch = working.batch(change, names, name=name)
     looked, services = look(batch, crew), ask_services(batch, crew)
     before = crew.ledger.store.documents(change.id, "state.after", names)
     failed = []

@@ -14,8 +14,8 @@ from orchestrator.domain.run import HostStatus
 from orchestrator.errors import NotFound, Unavailable
 from orchestrator.flow.batching import Working
 from orchestrator.flow.crew import JOB_TIMEOUT, Crew
+from orchestrator.flow.looking import told
 from orchestrator.flow.phases import explain, outcome_of
-from orchestrator.flow.planning import told
 from orchestrator.flow.reconciling import Reconciled, reconcile
 
 

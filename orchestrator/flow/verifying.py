@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator.domain.canonical import plain
+from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.health import CheckKind, HealthReport, HostState, compare, not_in_effect
 from orchestrator.domain.plan import HostPlan, Prediction, deviations
 from orchestrator.flow.crew import Batch, Crew
@@ -32,6 +32,27 @@ def ask_services(batch: Batch, crew: Crew) -> dict[str, tuple[HealthReport, ...]
             for report in crew.checks[check.kind].check(hosts, check):
                 found[report.host].append(report)
     return {host: tuple(reports) for host, reports in found.items()}
+
+
+def ask_services_once(batch: Batch, crew: Crew, *, kind: str) -> dict[str, tuple[HealthReport, ...]]:
+    """Ask the services before the patch, once for this kind of document: after a crash they may be half way."""
+    known = crew.ledger.store.documents(batch.change.id, kind, batch.names)
+    asked = ask_services(batch.only([name for name in batch.names if name not in known]), crew)
+    with crew.ledger.store.begin() as writing:
+        for host, found in asked.items():
+            told = [{"check": report.check, "passed": report.passed} for report in found]
+            writing.keep_document(batch.change.id, kind, host, plain(told))
+    for host in batch.names:
+        if host in known:
+            was = answered(known[host])
+            asked[host] = tuple(HealthReport(host=host, check=name, passed=passed) for name, passed in was.items())
+    return asked
+
+
+def answered(document: Plain) -> dict[str, bool]:
+    """Read which checks passed before the patch."""
+    rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
+    return {str(row.get("check")): bool(row.get("passed")) for row in rows}
 
 
 def verify(

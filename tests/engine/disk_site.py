@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -18,14 +19,16 @@ from orchestrator.adapters.ansible.kit import FolderKit
 from orchestrator.adapters.store import SqlWorkers, codec, open_database, open_for_engine
 from orchestrator.adapters.store.database import Database
 from orchestrator.domain.change import ChangeSpec
+from orchestrator.domain.health import CheckKind
 from orchestrator.domain.inventory import Host
-from orchestrator.engine.durable import Durable
+from orchestrator.engine import durable
+from orchestrator.engine.durable import LOST, Durable
 from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
 from orchestrator.flow import sharding
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import Tracer
-from tests.fakes.disk import DiskHosts, DiskProbe, DiskRunner
+from tests.fakes.disk import DiskCheck, DiskHosts, DiskPackages, DiskProbe, DiskRunner
 from tests.fakes.site import FakeSite
 from tests.fakes.values import SLOT
 from tests.fakes.world import load, save
@@ -67,22 +70,40 @@ class DiskSite:
     has_kit: bool = False
     pause: float = 0.2
     traces: str = ""
+    stage: int = 1
+    zones: Sequence[str] = ()
+    lost_after: float = LOST
 
     @property
     def machines(self) -> DiskHosts:
-        """The hosts of production."""
-        return DiskHosts(Path(self.folder) / "hosts")
+        """The hosts, as they are reached from the zones that this worker serves."""
+        return DiskHosts(Path(self.folder) / "hosts", self.zones)
 
     def prepare(self, of: ChangeSpec) -> None:
         """Take a change to its window, with everything in memory, and put the hosts on disk."""
         with closing(open_database(self.url)) as database:
             site = FakeSite(database, Path(self.folder), web=self.hosts)
             site.scheduled(of)
-            save(site, Path(self.folder) / "world")
-            for machine in site.production.values():
-                self.machines.keep(machine)
+            self._put_on_disk(site)
             if self.has_kit:
                 self._begin_kit(site)
+
+    def ask(self, of: ChangeSpec, zones: Mapping[str, str]) -> None:
+        """Ask for a change, and put all hosts on disk, each in its zone: nothing has been done to any of them."""
+        with closing(open_database(self.url)) as database:
+            site = FakeSite(database, Path(self.folder), web=self.hosts, stage=self.stage)
+            for name, zone in zones.items():
+                site.inventory.change(name, partial(replace, zone=zone))
+            site.submit(of)
+            site.content.freeze(site.content.read())
+            self._put_on_disk(site)
+        for name, zone in zones.items():
+            self.machines.stands_in(name, zone)
+
+    def _put_on_disk(self, site: FakeSite) -> None:
+        save(site, Path(self.folder) / "world")
+        for machine in site.machines.values():
+            self.machines.keep(machine)
 
     def _begin_kit(self, site: FakeSite) -> None:
         """Leave a kit that lacks nothing but the jobs: the rest is Ansible's own work, once for each change."""
@@ -104,15 +125,17 @@ class DiskSite:
     def _site(self, database: Database, engine: sa.Engine) -> FakeSite:
         sharding.SHARD = self.shard
         folder = Path(self.folder)
-        site = FakeSite(database, folder, web=self.hosts)
+        site = FakeSite(database, folder, web=self.hosts, stage=self.stage)
         load(site, folder / "world")
-        clock = FastClock(self.began)
+        clock, packages = FastClock(self.began), DiskPackages(folder / "packages")
         site.ledger = Ledger(site.store, clock, LazyQueue(self.url, lambda: engine))
         site.crew = replace(
             site.crew,
             ledger=site.ledger,
-            runner=DiskRunner(self.machines, folder / "jobs", clock, self.seconds),
+            runner=DiskRunner(self.machines, folder / "jobs", clock, self.seconds, packages.fetch),
             probe=DiskProbe(self.machines),
+            checks=dict.fromkeys(CheckKind, DiskCheck(self.machines)),
+            packages=packages,
             kit=FolderKit(state=folder, frozen=lambda digest: folder) if self.has_kit else _NoKit(folder),
             node="one",
             tracer=self._tracer(),
@@ -127,20 +150,22 @@ class DiskSite:
 
         return OtlpTracer(self.traces, "site")
 
-    def work(self, zones: Sequence[str] = ()) -> None:
+    def work(self) -> None:
         """Be a worker until somebody ends this process."""
         with self.opened() as site:
-            self._work(site, zones)
+            self._work(site)
 
-    def _work(self, site: FakeSite, zones: Sequence[str]) -> None:
+    def _work(self, site: FakeSite) -> None:
+        durable.LOST = self.lost_after
         single = self.url.startswith("sqlite")
         name = new_name()
-        durable = Durable(
+        here = Durable(
             crew=site.crew, engine=open_for_engine(self.url), executor=SINGLE if single else name, codec=codec,
             sharing=lambda change: nullcontext(), at_once=self.at_once,
         )  # fmt: skip
-        manner = Manner(zones=tuple(zones), lease=timedelta(seconds=self.lease), pause=self.pause)
-        Worker(durable, SqlWorkers(open_for_engine(self.url, size=2)), name, manner, site.clock).run()
+        manner = Manner(zones=tuple(self.zones), lease=timedelta(seconds=self.lease), pause=self.pause)
+        workers = SqlWorkers(open_for_engine(self.url, size=2))
+        Worker(here, workers, name, manner, site.clock, alone=single).run()
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Scenario:
 
 def asked_for(site: FakeSite) -> None:
     site.submit(ONE_BY_ONE)
+    site.content.freeze(site.content.read())  # It is on disk, where a kill does not reach it.
 
 
 def ready(site: FakeSite, of: ChangeSpec = ONE_BY_ONE) -> None:

@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from orchestrator.adapters.store import open_database, open_for_engine, upgrade
 from orchestrator.domain.change import ChangeState
 from orchestrator.domain.lifecycle import ChangeEvent
+from orchestrator.engine.durable import line_of, lines_of, zone_of
 from orchestrator.engine.queueing import LazyQueue
 from orchestrator.errors import StaleChange
 from orchestrator.flow import staging
 from orchestrator.flow.ledger import Ledger
+from orchestrator.flow.sharding import Shard, Task
 from tests.fakes.site import OMAR, FakeSite
 
 AT_ONCE = 40
@@ -66,3 +68,11 @@ def test_move_that_is_refused_puts_nothing_in_line(site: FakeSite, engine: sa.En
     with pytest.raises(StaleChange):
         crew.ledger.record(change, ChangeEvent.STAGING_STARTED, actor=OMAR)
     assert in_line(engine) == [change.id]
+
+
+@pytest.mark.parametrize("zone", ["", "dmz", "plant.north"])
+def test_no_window_waits_for_a_rehearsal_and_no_way_back_for_a_window(zone: str) -> None:
+    lines = {task: line_of(Shard(change="CHG-0001", name="a", zone=zone, hosts=(), task=task)) for task in Task}
+    assert len({lines[task] for task in (Task.REHEARSE, Task.PATCH, Task.PUT_BACK)}) == 3
+    assert {*lines.values()} == {*lines_of(zone)}, "a worker of the zone takes from all of them"
+    assert {zone_of(line) for line in lines.values()} == {zone}

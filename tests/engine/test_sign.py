@@ -18,7 +18,7 @@ WORKER = """
 import os, sys, time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from orchestrator.engine.worker import Sign
+from orchestrator.engine.worker import LeasedSign, Sign, begin_anew, leave
 
 class Known:
     def enter(self, worker, *, node, zones, at):
@@ -27,23 +27,24 @@ class Known:
     def beat(self, worker):
         return len(Path("entered").read_text().splitlines()) > 1
 
-alone, anew = (word == "yes" for word in sys.argv[1:3])
-Sign(Known(), "worker", timedelta(seconds=1), alone=alone, anew=anew).begin((), datetime.now(timezone.utc))
+lease, end = timedelta(seconds=1), {"leaves": leave, "begins anew": begin_anew}.get(sys.argv[1])
+sign = LeasedSign(Known(), "worker", lease, end) if end else Sign(Known(), "worker", lease)
+sign.begin((), datetime.now(timezone.utc))
 time.sleep(0.8)
 """
 
 
 @pytest.mark.parametrize(
-    ("alone", "anew", "code", "entered"),
+    ("kind", "code", "entered"),
     [
-        pytest.param("no", "no", FENCED, 1, id="its service manager starts it again"),
-        pytest.param("no", "yes", 0, 2, id="nobody else would start it again"),
-        pytest.param("yes", "no", 0, 2, id="there can be no other that took over"),
+        pytest.param("leaves", FENCED, 1, id="its service manager starts it again"),
+        pytest.param("begins anew", 0, 2, id="nobody else would start it again"),
+        pytest.param("only one", 0, 2, id="there can be no other that took over"),
     ],
 )
-def test_worker_that_was_taken_for_dead(tmp_path: Path, alone: str, anew: str, code: int, entered: int) -> None:
+def test_worker_that_was_taken_for_dead(tmp_path: Path, kind: str, code: int, entered: int) -> None:
     (tmp_path / "worker.py").write_text(WORKER)
-    argv = [sys.executable, "worker.py", alone, anew]
+    argv = [sys.executable, "worker.py", kind]
     done = subprocess.run(argv, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60, check=False)
     names = (tmp_path / "entered").read_text().splitlines()
     assert (done.returncode, len(names)) == (code, entered)

@@ -140,7 +140,8 @@ def _carry(asked: Mapping[str, Any]) -> None:
         codec=codec,
         sharing=lambda change: nullcontext(),
     )
-    worker = Worker(engine_here, SqlWorkers(open_for_engine(url, size=2)), name, Manner(pause=0.1), site.clock)
+    workers = SqlWorkers(open_for_engine(url, size=2))
+    worker = Worker(engine_here, workers, name, Manner(pause=0.1), site.clock, alone=single)
 
     def look() -> None:
         if site.change.state not in CARRIED and engine_here.is_idle():

@@ -5,23 +5,26 @@ from __future__ import annotations
 import fcntl
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.domain.health import HealthCheck, HealthReport
 from orchestrator.domain.inventory import Host
 from orchestrator.domain.job import HostOutcome, HostResult, Job, JobResult, JobStatus
 from orchestrator.domain.probe import Needs, ProbeReport, Stage
+from orchestrator.flow.reports import rows, text
 from orchestrator.ports import Clock
 from tests.fakes.machines import Machine
 
 
 @dataclass(frozen=True)
 class DiskHosts:
-    """The hosts of a folder; ``cut`` ones cannot be reached for now."""
+    """The hosts of a folder; ``cut`` ones cannot be reached for now, and those of a zone from ``here`` only."""
 
     folder: Path
+    here: Sequence[str] = ()
 
     def keep(self, machine: Machine) -> None:
         """Write a host down."""
@@ -55,8 +58,25 @@ class DiskHosts:
         return file.read_text().split() if file.exists() else []
 
     def is_cut(self, name: str) -> bool:
-        """Tell whether the network to a host is cut."""
-        return (self.folder / f"{name}.cut").exists()
+        """Tell whether the network to a host is cut, for somebody who tries to reach it from here: that is noted."""
+        zone = self._zone_of(name)
+        if zone:
+            with (self.folder / "reached").open("a") as file:
+                file.write(f"{zone} from {','.join(self.here)}\n")
+        return (self.folder / f"{name}.cut").exists() or (zone not in self.here if zone else False)
+
+    def stands_in(self, name: str, zone: str) -> None:
+        """Let a host stand in a zone."""
+        (self.folder / f"{name}.zone").write_text(zone)
+
+    def reached(self) -> set[str]:
+        """Return from where hosts of which zones were reached, or tried."""
+        file = self.folder / "reached"
+        return set(file.read_text().splitlines()) if file.exists() else set()
+
+    def _zone_of(self, name: str) -> str:
+        file = self.folder / f"{name}.zone"
+        return file.read_text() if file.exists() else ""
 
     def cut(self, name: str, *, off: bool) -> None:
         """Cut the network to a host, or mend it."""
@@ -158,3 +178,35 @@ class DiskProbe:
             else ProbeReport(host=host.name)
             for host in hosts
         ]
+
+
+@dataclass(frozen=True)
+class DiskCheck:
+    """Implements ``ports.ServiceCheck``: a service answers whoever reaches its host."""
+
+    hosts: DiskHosts
+
+    def check(self, hosts: Sequence[Host], check: HealthCheck) -> Sequence[HealthReport]:
+        """Ask the services."""
+        return [
+            HealthReport(host=host.name, check=check.name, passed=not self.hosts.is_cut(host.name)) for host in hosts
+        ]
+
+
+@dataclass(frozen=True)
+class DiskPackages:
+    """Implements ``ports.PackageKeeper``: bytes are a file under their sha256."""
+
+    folder: Path
+
+    def missing(self, digests: Iterable[str]) -> Sequence[str]:
+        """Return those that never arrived."""
+        return sorted(digest for digest in digests if not (self.folder / digest).exists())
+
+    def fetch(self, job: Job, results: Sequence[HostResult]) -> None:
+        """Keep what a job has downloaded."""
+        self.folder.mkdir(exist_ok=True)
+        for result in results if job.playbook == "download.yml" else ():
+            report = result.report("download") or {}
+            for row in rows(report, "items"):
+                (self.folder / text(row, "sha256")).touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,8 +14,9 @@ from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.rollout import Amount, RolloutPolicy
 from orchestrator.errors import Refused
-from orchestrator.flow import closing, staging
+from orchestrator.flow import closing, lockdown, sharding, staging
 from orchestrator.flow.carrying import carry
+from tests.fakes.runner import Killed, When
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import NEW, OLD, SLOT, spec
 
@@ -79,6 +81,24 @@ def test_pause_is_heard_while_a_batch_waits_for_a_place(site: FakeSite) -> None:
     assert site.clock.at < SLOT.cutoff
     assert set(site.statuses.values()) == {"pending"}
     assert site.tags[-1] == "paused"
+
+
+def ask_for_a_lockdown(site: FakeSite) -> None:
+    lockdown.begin("power is unstable", OMAR, site.ledger)
+
+
+@pytest.mark.parametrize("ask", [FakeSite.pause, FakeSite.cancel, ask_for_a_lockdown])
+def test_shard_that_stands_in_line_does_not_begin_when_somebody_asks_for_an_end(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch, ask: Callable[[FakeSite], object]
+) -> None:
+    monkeypatch.setattr(sharding, "SHARD", 2)
+    site.started()
+    site.runner.during("w1.b1.s1.patch", lambda: ask(site))
+    site.carry()
+    assert site.versions == HALF
+    assert {site.statuses[name] for name in ("web3", "web4")} == {"pending"}
+    assert [site.machines[name].journal for name in ("web3", "web4")] == [[], []]
+    assert not {"web3", "web4"} & {host for hosts in site.probe.looked for host in hosts}
 
 
 @pytest.mark.parametrize("step", ["protect", "patch"])
@@ -275,6 +295,24 @@ def test_staging_is_cancelled_between_two_steps(site: FakeSite, step: str, insta
     if site.held_points():
         assert closing.give_up_points(site.change, site.crew) == []
     assert (site.machines["stage1"].version, site.held_points()) == (OLD, [])
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["in a lockdown", "after a crash"])
+def test_staging_that_is_cancelled_while_nobody_rehearses_leaves_no_claim(site: FakeSite, *, crash: bool) -> None:
+    site.submit()
+    staging.begin(site.id, OMAR, site.crew)
+    if crash:
+        site.runner.kill_caller(4, When.BEFORE)
+        with pytest.raises(Killed):
+            site.carry()
+        assert site.machines["stage1"].claim == site.id
+        site.cancel()
+    else:
+        site.runner.during("s1.patch", lambda: ask_for_a_lockdown(site))
+        site.when(site.clock.at + timedelta(hours=1), site.cancel)
+    assert site.carry().state is ChangeState.CANCELLED
+    assert site.machines["stage1"].claim == ""
+    assert list(site.store.leases()) == []
 
 
 def staging_ends(site: FakeSite) -> ChangeState:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from orchestrator.domain.baseline import PatchBaseline
 from orchestrator.domain.change import ChangeState
+from orchestrator.domain.health import CheckKind, HealthCheck
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollback import RollbackClass, Statefulness
+from orchestrator.flow import staging
+from orchestrator.flow.carrying import take_turn, work_on
+from orchestrator.flow.sharding import Shard, Task
 from tests.fakes.machines import Fault
-from tests.fakes.site import FakeSite, a_host, with_snapshot
+from tests.fakes.runner import Killed, When
+from tests.fakes.site import OMAR, FakeSite, a_host, with_snapshot
 from tests.fakes.values import DEBIAN, NEW, NEWER, OLD, sha, spec
 from tests.unit.flow.conftest import NewSite
 
@@ -207,6 +213,72 @@ def test_content_changed_while_staging_fails_it(site: FakeSite) -> None:
     site.submit()
     assert site.stage().state is ChangeState.REQUESTED
     assert "changed while staging" in str(site.last("staging-failed").data["reason"])
+
+
+def test_hosts_that_change_while_staging_fail_it(site: FakeSite) -> None:
+    def edit() -> None:
+        site.inventory.change("stage1", lambda host: replace(host, zone="dmz"))
+        site.inventory.frozen[site.content.read().digest] = {e: [*h] for e, h in site.inventory.hosts.items()}
+
+    site.runner.during("scan-staging", edit)
+    site.submit()
+    assert site.stage().state is ChangeState.REQUESTED
+    assert "hosts of the staging inventory were changed" in str(site.last("staging-failed").data["reason"])
+    assert site.machines["stage1"].journal == []
+
+
+def test_host_that_moves_to_another_zone_before_it_is_looked_at_fails_staging(site: FakeSite) -> None:
+    def edit() -> None:
+        site.inventory.change("web2", lambda host: replace(host, zone="dmz"))
+        site.inventory.frozen[site.content.read().digest] = {e: [*h] for e, h in site.inventory.hosts.items()}
+
+    site.submit()
+    staging.begin(site.id, OMAR, site.crew)
+    while (shards := next_shards(site))[0].task is not Task.SURVEY:
+        for shard in shards:
+            work_on(shard, site.crew)
+    edit()
+    for shard in shards:
+        work_on(shard, site.crew)
+    assert site.carry().state is ChangeState.REQUESTED
+    assert site.runner.jobs("scan.yml") == []
+
+
+def next_shards(site: FakeSite) -> tuple[Shard, ...]:
+    turn = take_turn(site.id, site.crew)
+    assert isinstance(turn, tuple)
+    return turn
+
+
+def test_look_of_which_nobody_saw_the_end_is_repeated(site: FakeSite) -> None:
+    site.runner.dies("scan-staging")
+    site.runner.dies("scan-production")
+    site.staged()
+    assert [job.id.partition(".")[2] for job in site.runner.begun if job.playbook == "scan.yml"] == [
+        "s1.scan-staging", "s1.scan-staging.2", "s1.scan-production", "s1.scan-production.2",
+    ]  # fmt: skip
+
+
+def test_rehearsal_that_was_interrupted_is_not_taken_for_a_quick_one(site: FakeSite) -> None:
+    site.submit()
+    staging.begin(site.id, OMAR, site.crew)
+    site.runner.kill_caller(4, When.BEFORE)
+    with pytest.raises(Killed):
+        site.carry()
+    assert site.carry().state is ChangeState.STAGED
+    (kept,) = site.store.durations(["stage1"], STAGING)["stage1"]
+    assert kept.patch >= timedelta(seconds=site.runner.seconds)
+
+
+def test_service_that_the_patch_broke_was_well_before_though_somebody_was_killed_between(site: FakeSite) -> None:
+    site.runner.during("s1.patch", lambda: setattr(site.machines["stage1"], "is_served", False))
+    site.submit(replace(spec(), health=(HealthCheck(name="shop", kind=CheckKind.HTTP),)))
+    staging.begin(site.id, OMAR, site.crew)
+    site.runner.kill_caller(3, When.AFTER)
+    with pytest.raises(Killed):
+        site.carry()
+    assert site.carry().state is ChangeState.REQUESTED
+    assert "shop" in str(site.last("staging-host-failed").data["reason"])
 
 
 def test_host_in_both_inventories_proves_nothing(site: FakeSite) -> None:
