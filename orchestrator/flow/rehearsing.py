@@ -46,7 +46,7 @@ def _rehearse(batch: Batch, attempt: Attempt, crew: Crew) -> dict[str, Durations
     left = batch.only([name for name in batch.names if name not in failed])
     attempt.go_on(crew)
     began = crew.now()
-    _apply(left, before, services, crew, failed, suffix="")
+    findings = _apply(left, before, services, crew, failed, suffix="")
     attempt.go_on(crew)
     applied = crew.now()
     left = left.only([name for name in left.names if name not in failed])
@@ -59,10 +59,10 @@ def _rehearse(batch: Batch, attempt: Attempt, crew: Crew) -> dict[str, Durations
     restored = crew.now()
     left = left.only([name for name in left.names if name not in failed])
     again = left.only([name for name in left.names if name in able.names])
-    _apply(again, before, services, crew, failed, suffix=".again")
+    findings |= _apply(again, before, services, crew, failed, suffix=".again")
     release(batch, crew, keep_point=True)
     passed = [name for name in left.names if name not in failed]
-    _tell(batch, failed, [name for name in left.names if name not in able.names], crew)
+    _tell(batch, failed, findings, [name for name in left.names if name not in able.names], crew)
     return _measured(batch, passed, crew, patching=applied - began, restoring=restored - applied)
 
 
@@ -74,18 +74,21 @@ def _apply(
     failed: dict[str, str],
     *,
     suffix: str,
-) -> None:
+) -> dict[str, tuple[str, ...]]:
+    """Patch and verify. Adds hosts that did not pass to ``failed``; returns what else there is to tell of hosts."""
     not_out, _ = take_out(batch, crew, suffix=suffix)
     failed |= not_out
     batch = batch.only([host for host in batch.names if host not in not_out])
     if not batch.names:
-        return
+        return {}
     patched = patch(batch, crew, suffix=suffix)
-    for host, verdict in verify(batch, patched, before, services, crew).items():
+    verdicts = verify(batch, patched, before, services, crew)
+    for host, verdict in verdicts.items():
         if verdict.damage:
             failed[host] = "; ".join((*verdict.damage, *_stays_out(batch, host)))
     well = batch.only([host for host in batch.names if host not in failed])
     failed |= {host: f"not back in service: {why}" for host, why in undrain(well, crew, suffix=suffix).items()}
+    return {host: verdict.warnings for host, verdict in verdicts.items() if verdict.warnings}
 
 
 def _stays_out(batch: Batch, host: str) -> tuple[str, ...]:
@@ -96,12 +99,16 @@ def _has_a_way_back(protected: Protected) -> bool:
     return best(point.rollback_class for point in protected.points) is not RollbackClass.NONE
 
 
-def _tell(batch: Batch, failed: dict[str, str], unrehearsed: list[str], crew: Crew) -> None:
+def _tell(
+    batch: Batch, failed: dict[str, str], findings: dict[str, tuple[str, ...]], unrehearsed: list[str], crew: Crew
+) -> None:
     with crew.ledger.store.begin() as writing:
         for host in batch.names:
             data: dict[str, Plain] = {"host": host}
             if host in failed:
                 data["reason"] = failed[host]
+            if host in findings:
+                data["findings"] = [*findings[host]]
             if host in unrehearsed:
                 data["restore"] = "not rehearsed: the host has no rollback point of a class that promises anything"
             tag = "staging-host-failed" if host in failed else "staging-host-passed"

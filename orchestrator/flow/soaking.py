@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.domain.change import ChangeRequest, Wanted
-from orchestrator.domain.health import compare
+from orchestrator.domain.health import HealthReport, compare
 from orchestrator.domain.job import HostOutcome
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollout import Wave
@@ -30,29 +31,39 @@ def soak(working: Working, change: ChangeRequest, plan: PatchPlan, wave: Wave) -
         if working.change().wanted is not Wanted.NOTHING or lockdown.why(working.crew.ledger):
             return False
         working.crew.ledger.clock.sleep(min(1.0, left))
-    bad = _looked_at_again(working, change, patched) if change.spec.rollout.soak and patched else []
-    working.settle(bad)
+    told = _looked_at_again(working, change, patched) if change.spec.rollout.soak and patched else []
+    working.settle(told)
     with working.crew.ledger.store.begin() as writing:
         writing.keep_document(change.id, "soak", "canary", {"hosts": [run.host for run in patched]})
-    return not bad
+    return not any(run.failed for run in told)
 
 
 def _looked_at_again(working: Working, change: ChangeRequest, runs: list[HostRun]) -> list[HostRun]:
+    """Return the canaries of which there is something to tell: they have failed after all, or have new warnings."""
     crew, names = working.crew, [run.host for run in runs]
     batch = working.batch(change, names, name=f"l{change.lap}.soak")
     looked, services = look(batch, crew), ask_services(batch, crew)
     before = crew.ledger.store.documents(change.id, "state.after")
-    failed = []
+    soaked = []
     for run in runs:
-        result, damage = looked[run.host], [r for r in services[run.host] if not r.passed]
-        report, earlier = result.report("state"), before.get(run.host)
+        result, found = looked[run.host], services[run.host]
+        report, earlier, lost = result.report("state"), before.get(run.host), ""
         if result.outcome is not HostOutcome.OK or report is None:
-            reasons = [explain(result)]
+            lost = explain(result)
         else:
             was = reports.kept_state(earlier) if isinstance(earlier, dict) else reports.state(report)
-            compared = compare(run.host, was, reports.state(report), ignored_units=change.spec.ignored_units)
-            reasons = [f"{r.check}: {r.detail or 'did not pass'}" for r in (*damage, *compared) if not r.passed]
-        if reasons:
-            reason = f"after the soak: {'; '.join(reasons)}"
-            failed.append(replace(run, status=HostStatus.FAILED, failed=True, reason=reason, token=batch.token))
-    return failed
+            found = (*found, *compare(run.host, was, reports.state(report), ignored_units=change.spec.ignored_units))
+        soaked.append(_soaked(replace(run, token=batch.token), lost, [r for r in found if not r.passed]))
+    known = {run.host: run.warnings for run in runs}
+    return [run for run in soaked if run.failed or run.warnings != known[run.host]]
+
+
+def _soaked(run: HostRun, lost: str, found: Sequence[HealthReport]) -> HostRun:
+    """Return the canary with what was found, or as failed: ``lost`` is why it could not be looked at."""
+    warnings = [f"after the soak: {r.check}: {r.detail}" for r in found if r.advisory]
+    reasons = [lost] if lost else []
+    reasons += [f"{r.check}: {r.detail or 'did not pass'}" for r in found if not r.advisory]
+    run = replace(run, warnings=(*run.warnings, *warnings))
+    if not reasons:
+        return run
+    return replace(run, status=HostStatus.FAILED, failed=True, reason=f"after the soak: {'; '.join(reasons)}")
