@@ -297,6 +297,7 @@ def _batch_of(attempt: Attempt, plans: tuple[HostPlan, ...], hosts: Sequence[Hos
         token=token,
         installation=crew.ledger.store.installation(),
         packages_dir=str(crew.packages.folder),
+        lost_after=crew.lost_after,
     )
 
 
