@@ -36,13 +36,13 @@ def carry(stage: Stage) -> str:
 def _parameters() -> dict[str, object]:
     return {
         "production": "web",
-        # The other staging host is kept for the change that is proved while this one runs.
-        "staging": STAGING[0],
+        # The other staging host is left to the change that is proved while this one runs.
+        "staging": STAGING[1],
         "packages": ["labapp"],
         "window_start": "now",
         "canary": 1,
         "wave": "100%",
-        "soak": "5s",
+        "soak": "0s",
         "max_failures": 0,
         "on_trip": "all",
         "health_url": "http://{address}:8080/health",

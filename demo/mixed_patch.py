@@ -53,7 +53,7 @@ def carry(stage: Stage) -> str:
 def _parameters() -> dict[str, object]:
     return {
         "production": "shop",
-        "staging": f"{GROUP}:{STAGING[1]}",
+        "staging": f"{GROUP}:{STAGING[0]}",
         "tiers": [GROUP, "web"],
         "window_start": "now",
         "wave": "50%",

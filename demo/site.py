@@ -15,7 +15,7 @@ REQUESTER, APPROVER = "rae", "cora"
 #: The requester may approve, too: what stops her is that the request is her own.
 _ROLES = {REQUESTER: ["engineer", "approver"], APPROVER: ["approver"]}
 #: A host that needs longer under load is not lost by that alone: it is looked for once more, as long again.
-_LOST_AFTER = "12s"
+_LOST_AFTER = "10s"
 #: Simulated hosts answer at once or never: nobody waits for their services, and a dead one is told soon.
 _BRISK: Mapping[str, object] = {
     "ansible_winrm_operation_timeout_sec": 4,

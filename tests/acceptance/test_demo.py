@@ -129,7 +129,7 @@ def test_windows_host_that_never_comes_back_ends_the_change(told: Telling) -> No
 
 def test_record_names_the_lost_host_and_says_that_nobody_knows(told: Telling, record: Mapping[str, bytes]) -> None:
     shown = told.after("orchestrator change show CHG-0003")
-    assert re.search(r"(?m)^app2 .* unknown: the host did not answer for 12 s", shown)
+    assert re.search(r"(?m)^app2 .* unknown: the host did not answer for 10 s", shown)
     events = [event for event in lines_of(record["trail.jsonl"]) if event["data"].get("host") == "app2"]
     assert [event["tag"] for event in events if event["tag"].startswith("host-")][:2] == [
         "host-reconciled",
