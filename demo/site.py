@@ -36,7 +36,8 @@ def found(stage: Stage) -> None:
     shell.run("cp", places.state / "signing-key.pub.pem", places.pinned_key)
     _name_people(stage)
     _describe_hosts(stage)
-    _ask_for_less_patience(stage)
+    if stage.has_linux:
+        _ask_for_less_patience(stage)
     tell("Is everything in order, and are the hosts fit to be patched?")
     shell.run("orchestrator", "doctor")
     shell.run("orchestrator", "host", "scan")
