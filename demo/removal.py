@@ -34,6 +34,7 @@ def remove(stage: Stage) -> None:
         keep_in_folder(stage)
         stage.lab("windows", "down")
     if places.folder.exists():
+        _make_writable(places.folder)
         shutil.rmtree(places.folder)
         stage.terminal.aside(f"removed {shown(places.folder)}")
 
@@ -75,6 +76,12 @@ def _connections(places: Places) -> list[int]:
         for part in listed.split('("ssh",pid=')[1:]:
             found.add(int(part.partition(",")[0]))
     return sorted(found)
+
+
+def _make_writable(top: Path) -> None:
+    """Open what was frozen: of a read-only folder nobody but root can remove anything."""
+    for folder, _, _ in os.walk(top):
+        Path(folder).chmod(0o700)
 
 
 def _read(file: Path) -> list[bytes]:
