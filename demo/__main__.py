@@ -1,4 +1,4 @@
-"""`script/demo`: build the lab, carry two changes through, show the evidence; or take all of it away."""
+"""`script/demo`: build the lab, carry changes through, show the evidence; or take all of it away."""
 
 import argparse
 import fcntl
@@ -6,14 +6,25 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from demo import bad_update, evidence, hosts, removal, security_patch, site
+from demo import (
+    bad_update,
+    evidence,
+    hosts,
+    mixed_patch,
+    removal,
+    security_patch,
+    site,
+    windows_hosts,
+    windows_patch,
+)
 from demo.errors import DemoError
 from demo.places import MARKER, Places, places, shown
 from demo.shell import Shell
-from demo.stage import Stage
+from demo.stage import PRODUCTION, STAGING, WINDOWS_PRODUCTION, WINDOWS_STAGING, Stage
 from demo.terminal import Terminal, clock
 from lab.errors import LabError
 
@@ -24,14 +35,17 @@ def main() -> int:
     """Tell the story, or take its traces away."""
     arguments = _parser().parse_args()
     terminal = Terminal(float(os.environ.get("PATCH_DEMO_BEGAN") or time.time()))
-    stage = Stage(terminal=terminal, shell=Shell(terminal), places=places())
+    stage = Stage(terminal=terminal, shell=Shell(terminal), places=places(), left_out=arguments.without_linux)
+    if arguments.dry_run:
+        _introduce(stage)
+        return 0
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with _alone(stage.places):
             if arguments.down:
                 return _take_down(stage)
-            _tell_story(stage, {int(arguments.only)} if arguments.only else {1, 2})
+            _tell_story(stage, arguments.only)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -46,35 +60,67 @@ def main() -> int:
     return 0
 
 
-def _tell_story(stage: Stage, wanted: set[int]) -> None:
+def _tell_story(stage: Stage, only: str) -> None:
     _introduce(stage)
-    if removal.is_there(stage.places):
+    if removal.is_there(stage):
         with stage.part("An earlier demo is removed first"):
             removal.remove(stage)
     stage.places.folder.mkdir(parents=True, exist_ok=True)
     (stage.places.folder / MARKER).touch()
-    numbers = []
-    with stage.part("The lab: 2 staging hosts, 4 production hosts"):
-        hosts.build(stage)
+    told = _WITH_LINUX if stage.has_linux else _WINDOWS_ONLY
+    with stage.part("The lab: " + ", ".join(told.hosts)):
+        if stage.has_linux:
+            hosts.build(stage)
+        windows_hosts.build(stage)
     with stage.part("The site: people, keys, inventories"):
         site.found(stage)
-    if 1 in wanted:
-        with stage.part("CHG 1: the monthly security patch"):
-            numbers.append(security_patch.carry(stage))
-    if 2 in wanted:
-        with stage.part("CHG 2: an update that breaks one host"):
-            numbers.append(bad_update.carry(stage))
+    numbers = []
+    if stage.has_linux and not only:
+        stage.meanwhile = mixed_patch.begin
+    for name, (title, carry) in told.changes.items():
+        if only in ("", name):
+            with stage.part(f"CHG {name}: {title}"):
+                numbers.append(carry(stage))
     with stage.part("The evidence"):
         evidence.show(stage, numbers)
     stage.terminal.heading("Done")
     _sum_up(stage)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Story:
+    """What is told where: the hosts, and the changes by their number, each with its title and who carries it."""
+
+    hosts: tuple[str, ...]
+    changes: Mapping[str, tuple[str, Callable[[Stage], str]]]
+
+
+_WINDOWS = f"{len(WINDOWS_STAGING)}+{len(WINDOWS_PRODUCTION)} Windows hosts"
+_WITH_LINUX = _Story(
+    hosts=(f"{len(STAGING)}+{len(PRODUCTION)} Linux hosts", _WINDOWS),
+    changes={
+        "1": ("the monthly security patch", security_patch.carry),
+        "2": ("an update that breaks one host", bad_update.carry),
+        "3": ("Windows and Linux, and a host that never comes back", mixed_patch.carry),
+    },
+)
+_WINDOWS_ONLY = _Story(hosts=(_WINDOWS,), changes={"1": ("the monthly Windows updates", windows_patch.carry)})
+
+
 def _introduce(stage: Stage) -> None:
+    if stage.has_linux:
+        stage.terminal.tell(
+            "Six Linux hosts are booted on this machine, five Windows hosts are simulated, and three changes are",
+            "carried through on them, with the commands that you would type yourself: a security patch that succeeds,",
+            "an update that breaks a service and is put back everywhere by itself, and a change for Windows and Linux",
+            "that stops when a host never comes back.",
+            f"It takes some minutes; Ctrl-C stops it, {_COMMAND} --down removes everything.",
+        )
+        return
     stage.terminal.tell(
-        "Six Linux hosts are booted on this machine, and two changes are carried through on them, with the commands",
-        "that you would type yourself: a security patch that succeeds, and an update that breaks a service and is put",
-        f"back everywhere by itself. It takes some minutes; Ctrl-C stops it, {_COMMAND} --down removes everything.",
+        f"Linux hosts are left out, and with them two of three changes: {stage.left_out}.",
+        "Five simulated Windows hosts are there, and one change is carried through on them, with the commands that you",
+        f"would type yourself. It takes some minutes; Ctrl-C stops it, {_COMMAND} --down removes everything.",
     )
 
 
@@ -111,7 +157,7 @@ def _take_down(stage: Stage) -> int:
 
 
 def _say_what_is_left(stage: Stage) -> None:
-    if removal.is_there(stage.places):
+    if removal.is_there(stage):
         site_folder = shown(stage.places.site)
         stage.terminal.line("The hosts and files are left for a look, such as:")
         stage.terminal.line(f"  ORCHESTRATOR_SITE={site_folder} .venv/bin/orchestrator status")
@@ -136,14 +182,19 @@ def _alone(where: Places) -> Iterator[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_COMMAND,
-        description="Boot six Linux hosts on this machine and carry two changes through: a security patch that "
-        "succeeds, and a bad update that is rolled back.",
+        description="Boot six Linux hosts on this machine, simulate five Windows hosts, and carry three changes: a "
+        "security patch that succeeds, a bad update that is rolled back, and one for Windows and Linux that stops at a "
+        "host that never comes back. Where this machine boots no Linux hosts (no root, a plain container), one change "
+        "is carried on the Windows hosts.",
         epilog="Kept by --down: the hosts' image and packages under /var/tmp/patch-orchestrator-lab (PATCH_LAB_ROOT), "
         "and .venv. PATCH_DEMO_FOLDER and PATCH_DEMO_INSTANCE name another folder than .demo and another lab instance "
         "than demo, so that two demos can stand side by side.",
     )
-    parser.add_argument("--only", choices=["1", "2"], help="carry only that change")
+    parser.add_argument("--only", choices=["1", "2", "3"], default="", help="carry only that change (with Linux hosts)")
+    parser.add_argument("--dry-run", action="store_true", help="only say what this machine would show")
     parser.add_argument("--down", action="store_true", help="remove the hosts, the site and its state")
+    # Given by script/demo, which looks before anything is installed.
+    parser.add_argument("--without-linux", default="", metavar="WHY", help=argparse.SUPPRESS)
     return parser
 
 

@@ -3,7 +3,7 @@
 from demo import changes
 from demo.errors import DemoError
 from demo.observer import Observer
-from demo.stage import DOOMED, PRODUCTION, Stage
+from demo.stage import DOOMED, PRODUCTION, STAGING, Stage
 
 
 def carry(stage: Stage) -> str:
@@ -19,6 +19,7 @@ def carry(stage: Stage) -> str:
     digest = changes.read_plan(stage, change)
     changes.approve(stage, change, digest, "Wanted by the shop, and staging has proved it")
     changes.schedule(stage, change)
+    stage.meanwhile(stage)
     tell(
         f"The canary will be fine, and in the next wave {DOOMED} will not. The lines with ~ are a witness of the",
         "demo's own, who asks each production host's page twice a second.",
@@ -35,11 +36,13 @@ def carry(stage: Stage) -> str:
 def _parameters() -> dict[str, object]:
     return {
         "production": "web",
+        # The other staging host is left to the change that is proved while this one runs.
+        "staging": STAGING[1],
         "packages": ["labapp"],
         "window_start": "now",
         "canary": 1,
         "wave": "100%",
-        "soak": "5s",
+        "soak": "0s",
         "max_failures": 0,
         "on_trip": "all",
         "health_url": "http://{address}:8080/health",

@@ -19,6 +19,28 @@ def submit(stage: Stage, name: str, template: str, parameters: dict[str, object]
     return submitted.find(r"^(CHG-\d+) is requested")
 
 
+def carry_through(stage: Stage, change: str, how: str) -> str:
+    """Take a change that goes well from its request to its close. Return its number."""
+    tell = stage.terminal.tell
+    prove(stage, change)
+    tell("The plan: which host gets what, from which version to which, in which order. Votes are for its digest.")
+    digest = read_plan(stage, change)
+    tell("Rae is an approver as well. But this is her own request:")
+    approve(stage, change, digest, "I know what I asked for", by=REQUESTER)
+    stage.terminal.good("refused, as it has to be, and the attempt is on record")
+    tell("A second person approves.")
+    approve(stage, change, digest, "Read the plan; staging has proved it")
+    tell("Its window is open now. Nothing starts that would not be done, rollback included, before it ends.")
+    schedule(stage, change)
+    tell(how)
+    start(stage, change, becomes="succeeded")
+    tell("All hosts are verified: the versions of the plan, in effect, everything that ran still runs. Close it.")
+    closed = stage.shell.run("orchestrator", "change", "close", change, "--note", "As planned", "--yes")
+    code = closed.find(rf"^{change} is closed: (.+)\.$")
+    stage.outcomes.append(f"{change} is closed, {code}: patched, verified, evidence kept")
+    return change
+
+
 def prove(stage: Stage, change: str) -> None:
     """Prove the change on the staging hosts."""
     stage.terminal.tell(
@@ -26,6 +48,16 @@ def prove(stage: Stage, change: str) -> None:
         "Only what has passed all of that can be approved; its checksums are what production gets.",
     )
     _expect_state(stage.shell.run("orchestrator", "change", "stage", change, "--yes"), change, "staged")
+
+
+def prove_in_background(stage: Stage, change: str) -> None:
+    """Have the change proved on the staging hosts, and go on with something else."""
+    stage.shell.run("orchestrator", "change", "stage", change, "--yes", "--detach")
+
+
+def watch_proof(stage: Stage, change: str) -> None:
+    """Follow the proof of a change to its end."""
+    _expect_state(stage.shell.run("orchestrator", "change", "watch", change), change, "staged")
 
 
 def read_plan(stage: Stage, change: str) -> str:

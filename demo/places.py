@@ -48,6 +48,11 @@ class Places:
         return self.folder / "auditor" / "signing-key.pub.pem"
 
     @property
+    def lab(self) -> Path:
+        """The simulated hosts, where the lab has no place of its own on this machine."""
+        return self.folder / "lab"
+
+    @property
     def lock(self) -> Path:
         """Held while a demo of this instance runs."""
         return Path("/run/lock") / f"patch-demo-{self.instance}.lock"

@@ -10,8 +10,10 @@ from pathlib import Path
 from demo.errors import DemoError
 from demo.places import MARKER, Places, shown
 from demo.stage import Stage
+from demo.windows_hosts import keep_in_folder
 from lab.instance import Lab
 
+_COMMAND = "script/demo"
 #: The variable by which Ansible's processes know their job.
 _JOB = b"ORCHESTRATOR_JOB="
 
@@ -23,22 +25,29 @@ def remove(stage: Stage) -> None:
     for pid in _carriers(places):
         stage.terminal.aside(f"ending process {pid}, which carries a change")
         _end(pid)
-    connections = _connections(places)
-    stage.lab("destroy")
-    for pid in connections:
-        _end(pid)
+    if stage.has_linux:
+        connections = _connections(places)
+        stage.lab("destroy")
+        for pid in connections:
+            _end(pid)
+    else:
+        keep_in_folder(stage)
+        stage.lab("windows", "down")
     if places.folder.exists():
+        _make_writable(places.folder)
         shutil.rmtree(places.folder)
         stage.terminal.aside(f"removed {shown(places.folder)}")
 
 
-def is_there(places: Places) -> bool:
+def is_there(stage: Stage) -> bool:
     """Tell whether there is something of an earlier demo."""
-    return places.folder.exists() or Lab(places.instance).folder.exists()
+    return stage.places.folder.exists() or (stage.has_linux and Lab(stage.places.instance).folder.exists())
 
 
 def _refuse_foreign(places: Places) -> None:
     folder = places.folder
+    if folder.exists() and os.geteuid() not in (0, folder.stat().st_uid):
+        raise DemoError(f"{folder} was made by another account: run {_COMMAND} --down as that one, or as root.")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise DemoError(f"{folder} holds something that the demo has not made: name another one in PATCH_DEMO_FOLDER.")
 
@@ -67,6 +76,12 @@ def _connections(places: Places) -> list[int]:
         for part in listed.split('("ssh",pid=')[1:]:
             found.add(int(part.partition(",")[0]))
     return sorted(found)
+
+
+def _make_writable(top: Path) -> None:
+    """Open what was frozen: of a read-only folder nobody but root can remove anything."""
+    for folder, _, _ in os.walk(top):
+        Path(folder).chmod(0o700)
 
 
 def _read(file: Path) -> list[bytes]:

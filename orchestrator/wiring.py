@@ -365,6 +365,7 @@ class Site:
             node=socket.gethostname(),
             room=lambda: shutil.disk_usage(self.settings.state).free,
             throttle=self.settings.limits.throttle,
+            lost_after=self.settings.lost_after,
         )
 
     def mask(self) -> Callable[[str], str]:

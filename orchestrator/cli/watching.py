@@ -108,20 +108,18 @@ def _seen_before(site: Site, change_id: str) -> int:
 def _lines(event: AuditEvent) -> Iterator[str]:
     data = event.data
     host, reason = str(data.get("host", "")), str(data.get("reason", ""))
+    findings = data.get("findings")
     if event.tag == "phase-finished":
         yield _phase(data, event.outcome)
     elif event.tag == "staging-host-passed":
         yield f"{host}: passed: applied, verified, " + _rehearsed(str(data.get("restore", "")))
     elif host:
-        findings = data.get("findings")
-        told = [str(item) for item in findings] if isinstance(findings, list) else []
         yield f"{host}: {event.tag.removeprefix('host-')}" + (f" ({reason})" if reason else _why(data))
-        for finding in told:
-            yield f"{host}: finding: {finding}"
     else:
         yield f"{event.change}: {event.tag} by {event.actor}" + (f": {reason}" if reason else "")
         differences = data.get("differences")
         yield from (f"    {item}" for item in differences) if isinstance(differences, list) else ()
+    yield from (f"{host}: finding: {item}" for item in findings) if isinstance(findings, list) else ()
 
 
 def _phase(data: Mapping[str, object], outcome: str) -> str:

@@ -71,6 +71,7 @@ class Working:
             token=token,
             installation=self.crew.ledger.store.installation(),
             packages_dir=str(self.crew.packages.folder),
+            lost_after=self.crew.lost_after,
         )
         # A host refuses tokens older than one it has seen, so the kit has to know each new one.
         self.crew.kit.write(plan, hosts, {p.host: batch.patch_job(p) for p in batch.plans})

@@ -144,6 +144,7 @@ def _batch(
         token=token,
         installation=crew.ledger.store.installation(),
         packages_dir=str(crew.packages.folder),
+        lost_after=crew.lost_after,
     )
 
 

@@ -41,7 +41,7 @@ class Crew:
 
     ``throttle`` has the limits of groups of hosts, by name; ``node`` is the machine on which jobs that are begun run;
     ``room`` tells how many bytes are free where their results are written; ``tracer`` is told what was done, where a
-    site has one.
+    site has one; ``lost_after`` is how long a host may be silent, where the site says that.
     """
 
     ledger: Ledger
@@ -59,6 +59,7 @@ class Crew:
     node: str = ""
     room: Callable[[], int] = lambda: 1 << 40
     tracer: Tracer | None = None
+    lost_after: timedelta | None = None
 
     def now(self) -> datetime:
         """Return the time now, in UTC."""
@@ -122,6 +123,7 @@ class Batch:
     token: int
     installation: str
     packages_dir: str
+    lost_after: timedelta | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -132,6 +134,16 @@ class Batch:
     def transaction_limit(self) -> timedelta:
         """Return how long a host's package manager may take before nobody waits for it any more; it goes on then."""
         return max(timedelta(minutes=10), 3 * self.change.spec.estimates.patch)
+
+    @property
+    def reboot_limit(self) -> timedelta:
+        """Return how long a host may take to come back from its reboot."""
+        return self.lost_after or max(timedelta(minutes=2), self.change.spec.estimates.reboot)
+
+    @property
+    def silence_limit(self) -> timedelta:
+        """Return how long a host may say nothing where nobody saw the end of its step; it may be rebooting."""
+        return self.lost_after or max(timedelta(minutes=1), self.change.spec.estimates.reboot)
 
     def only(self, names: Sequence[str], *, name: str = "") -> Batch:
         """Return the batch with just these hosts, under another name where one is given."""
@@ -161,7 +173,7 @@ class Batch:
             "fetch_to": "",
             "reboot": spec.reboot.value,
             "restart_services": spec.restart_services,
-            "reboot_timeout": max(120, int(spec.estimates.reboot.total_seconds())),
+            "reboot_timeout": int(self.reboot_limit.total_seconds()),
             "timeout": int(self.transaction_limit.total_seconds()),
             "services_ignored": list(spec.ignored_units),
             "paths": [path for path, _ in Needs().free],

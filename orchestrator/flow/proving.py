@@ -182,6 +182,7 @@ def batch_of(attempt: Attempt, plans: tuple[HostPlan, ...], hosts: Sequence[Host
         token=token,
         installation=crew.ledger.store.installation(),
         packages_dir=str(crew.packages.folder),
+        lost_after=crew.lost_after,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from orchestrator.domain.health import HostState
 from orchestrator.domain.identity import ORCHESTRATOR
@@ -29,7 +28,7 @@ class Reconciled:
 def reconcile(batch: Batch, step: Step, crew: Crew, *, suffix: str) -> dict[str, Reconciled]:
     """Ask every host of the batch what became of a step of which we do not know the end.
 
-    1. Wait for the hosts to answer, as long as a reboot may take.
+    1. Wait for the hosts to answer, as long as they may be silent.
     2. Look: journal of the host, installed packages.
     3. Settle; a host that still works is waited for, as long as its transaction may take.
     """
@@ -44,7 +43,7 @@ def reconcile(batch: Batch, step: Step, crew: Crew, *, suffix: str) -> dict[str,
                 found[host] = _settled(batch, host, step, result, crew)
         open_hosts = [h for h in open_hosts if h not in found or _may_change(found[h])]
         works = any(host in found and _works(found[host]) for host in open_hosts)
-        if crew.now() >= began + (batch.transaction_limit if works else _silence(batch)):
+        if crew.now() >= began + (batch.transaction_limit if works else batch.silence_limit):
             break
         if open_hosts:
             crew.ledger.clock.sleep(PAUSE)
@@ -91,13 +90,8 @@ def _may_change(known: Reconciled) -> bool:
     return _works(known) or known.state is None
 
 
-def _silence(batch: Batch) -> timedelta:
-    """Return for how long a host may say nothing."""
-    return max(timedelta(seconds=60), batch.change.spec.estimates.reboot)
-
-
 def _silent(batch: Batch) -> Settled:
-    wait = int(_silence(batch).total_seconds())
+    wait = int(batch.silence_limit.total_seconds())
     return Settled(settlement=Settlement.UNKNOWN, why=f"the host did not answer for {wait} s")
 
 

@@ -51,7 +51,7 @@ def _rehearse(batch: Batch, attempt: Attempt, crew: Crew) -> Findings:
     left = batch.only([name for name in batch.names if name not in failed])
     attempt.go_on(crew)
     began = crew.now()
-    _apply(left, before, services, crew, failed, suffix="")
+    findings = _apply(left, before, services, crew, failed, suffix="")
     patching = max(crew.now() - began, _by_the_journal(batch, crew, (Step.DRAIN, Step.PATCH, Step.UNDRAIN), ""))
     attempt.go_on(crew)
     began = crew.now()
@@ -65,13 +65,13 @@ def _rehearse(batch: Batch, attempt: Attempt, crew: Crew) -> Findings:
     attempt.go_on(crew)
     left = left.only([name for name in left.names if name not in failed])
     again = left.only([name for name in left.names if name in able.names])
-    _apply(again, before, services, crew, failed, suffix=".again")
+    findings |= _apply(again, before, services, crew, failed, suffix=".again")
     release(batch, crew, keep_point=True)
     passed = [name for name in left.names if name not in failed]
     durations = took(patch=_whole(patching), rollback=_whole(restoring))
     _keep(batch, passed, durations, crew)
     unrehearsed = [name for name in left.names if name not in able.names]
-    return Findings(hosts=_found(batch, failed, durations), facts=_facts(batch, failed, unrehearsed, crew))
+    return Findings(hosts=_found(batch, failed, durations), facts=_facts(batch, failed, findings, unrehearsed, crew))
 
 
 def _apply(
@@ -82,18 +82,21 @@ def _apply(
     failed: dict[str, str],
     *,
     suffix: str,
-) -> None:
+) -> dict[str, tuple[str, ...]]:
+    """Patch and verify. Adds hosts that did not pass to ``failed``; returns what else there is to tell of hosts."""
     not_out, _ = take_out(batch, crew, suffix=suffix)
     failed |= not_out
     batch = batch.only([host for host in batch.names if host not in not_out])
     if not batch.names:
-        return
+        return {}
     patched = patch(batch, crew, suffix=suffix)
-    for host, verdict in verify(batch, patched, before, services, crew).items():
+    verdicts = verify(batch, patched, before, services, crew)
+    for host, verdict in verdicts.items():
         if verdict.damage:
             failed[host] = "; ".join((*verdict.damage, *_stays_out(batch, host)))
     well = batch.only([host for host in batch.names if host not in failed])
     failed |= {host: f"not back in service: {why}" for host, why in undrain(well, crew, suffix=suffix).items()}
+    return {host: verdict.warnings for host, verdict in verdicts.items() if verdict.warnings}
 
 
 def _stays_out(batch: Batch, host: str) -> tuple[str, ...]:
@@ -112,12 +115,20 @@ def _found(batch: Batch, failed: Mapping[str, str], durations: Durations) -> dic
     return {host: {"problem": failed[host]} if host in failed else times for host in batch.names}
 
 
-def _facts(batch: Batch, failed: Mapping[str, str], unrehearsed: Sequence[str], crew: Crew) -> tuple[Fact, ...]:
+def _facts(
+    batch: Batch,
+    failed: Mapping[str, str],
+    findings: Mapping[str, tuple[str, ...]],
+    unrehearsed: Sequence[str],
+    crew: Crew,
+) -> tuple[Fact, ...]:
     facts = []
     for host in batch.names:
         data: dict[str, Plain] = {"host": host}
         if host in failed:
             data["reason"] = failed[host]
+        if host in findings:
+            data["findings"] = [*findings[host]]
         if host in unrehearsed:
             data["restore"] = "not rehearsed: the host has no rollback point of a class that promises anything"
         tag = "staging-host-failed" if host in failed else "staging-host-passed"

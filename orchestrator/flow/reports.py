@@ -111,6 +111,7 @@ def state(report: Report) -> HostState:
         auto=texts(report, "auto"),
         held=texts(report, "held"),
         manager_problems=texts(manager, "problems"),
+        log_errors=texts(report, "events") if "events" in report else None,
     )
 
 
@@ -125,6 +126,7 @@ def kept_state(document: Report) -> HostState:
         packages=packages(document),
         auto=texts(document, "auto"),
         held=texts(document, "held"),
+        log_errors=texts(document, "log_errors") if document.get("log_errors") is not None else None,
     )
 
 

@@ -87,6 +87,7 @@ def _prepare_kit(change: ChangeRequest, plan: PatchPlan, drift: Drift, crew: Cre
         token=0,
         installation=crew.ledger.store.installation(),
         packages_dir=str(crew.packages.folder),
+        lost_after=crew.lost_after,
     )
     jobs = {host.host: batch.patch_job(host) for host in present}
     crew.kit.write(plan, drift.hosts, jobs)

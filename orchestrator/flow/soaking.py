@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest, ChangeState, Wanted
-from orchestrator.domain.health import compare
+from orchestrator.domain.health import HealthReport, compare
 from orchestrator.domain.job import HostOutcome
 from orchestrator.domain.plan import PatchPlan
 from orchestrator.domain.rollout import Wave
@@ -58,8 +58,8 @@ def look_after_soak(shard: Shard, working: Working) -> None:
     if change.state is not ChangeState.RUNNING or has_ended(shard, crew.ledger):
         return
     patched = [run for run in working.runs(shard.hosts) if run.status is HostStatus.DONE]
-    bad = _not_well(working, change, patched, name=shard.name) if patched else []
-    working.settle(bad, also=lambda writing: end(shard, Findings(), writing))
+    told = _looked_at_again(working, change, patched, name=shard.name) if patched else []
+    working.settle(told, also=lambda writing: end(shard, Findings(), writing))
 
 
 def _canary(plan: PatchPlan, wave: Wave) -> Wave | None:
@@ -70,22 +70,34 @@ def _patched(working: Working, canary: Wave) -> list[HostRun]:
     return [run for run in working.runs() if run.wave == canary.number and run.status is HostStatus.DONE]
 
 
-def _not_well(working: Working, change: ChangeRequest, runs: Sequence[HostRun], *, name: str) -> list[HostRun]:
+def _looked_at_again(
+    working: Working, change: ChangeRequest, runs: Sequence[HostRun], *, name: str
+) -> list[HostRun]:
+    """Return the canaries of which there is something to tell: they have failed after all, or have new warnings."""
     crew, names = working.crew, [run.host for run in runs]
     batch = working.batch(change, names, name=name)
     looked, services = look(batch, crew), ask_services(batch, crew)
     before = crew.ledger.store.documents(change.id, "state.after", names)
-    failed = []
+    soaked = []
     for run in runs:
-        result, damage = looked[run.host], [r for r in services[run.host] if not r.passed]
-        report, earlier = result.report("state"), before.get(run.host)
+        result, found = looked[run.host], services[run.host]
+        report, earlier, lost = result.report("state"), before.get(run.host), ""
         if result.outcome is not HostOutcome.OK or report is None:
-            reasons = [explain(result)]
+            lost = explain(result)
         else:
             was = reports.kept_state(earlier) if isinstance(earlier, dict) else reports.state(report)
-            compared = compare(run.host, was, reports.state(report), ignored_units=change.spec.ignored_units)
-            reasons = [f"{r.check}: {r.detail or 'did not pass'}" for r in (*damage, *compared) if not r.passed]
-        if reasons:
-            reason = f"after the soak: {'; '.join(reasons)}"
-            failed.append(replace(run, status=HostStatus.FAILED, failed=True, reason=reason, token=batch.token))
-    return failed
+            found = (*found, *compare(run.host, was, reports.state(report), ignored_units=change.spec.ignored_units))
+        soaked.append(_soaked(replace(run, token=batch.token), lost, [r for r in found if not r.passed]))
+    known = {run.host: run.warnings for run in runs}
+    return [run for run in soaked if run.failed or run.warnings != known[run.host]]
+
+
+def _soaked(run: HostRun, lost: str, found: Sequence[HealthReport]) -> HostRun:
+    """Return the canary with what was found, or as failed: ``lost`` is why it could not be looked at."""
+    warnings = [f"after the soak: {r.check}: {r.detail}" for r in found if r.advisory]
+    reasons = [lost] if lost else []
+    reasons += [f"{r.check}: {r.detail or 'did not pass'}" for r in found if not r.advisory]
+    run = replace(run, warnings=(*run.warnings, *warnings))
+    if not reasons:
+        return run
+    return replace(run, status=HostStatus.FAILED, failed=True, reason=f"after the soak: {'; '.join(reasons)}")

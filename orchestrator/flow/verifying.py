@@ -127,7 +127,8 @@ def _verdict(plan: HostPlan, one: Patched, health: tuple[HealthReport, ...], pre
         damage += [f"{check.check}: {check.detail or 'did not pass'}" for check in health if check.counts]
         warnings += [f"left out, it was on offer no more: {t.name} {t.after}" for t in one.left_out]
         warnings += [f"not in effect: {reason}" for reason in not_in_effect(one.after)]
-        known = [check for check in health if not check.passed and not check.counts]
+        warnings += [f"{check.check}: {check.detail}" for check in health if check.advisory and not check.passed]
+        known = [check for check in health if not check.passed and not check.counts and not check.advisory]
         warnings += [f"{check.check} did not pass, nor did it before: {check.detail}" for check in known]
     if prediction is not None and one.actual:
         warnings += deviations(prediction.transitions, one.actual)

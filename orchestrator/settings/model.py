@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.domain.inventory import Secret
@@ -56,7 +57,8 @@ class Settings:
     """Everything that a site sets. Paths are absolute; ``state`` lies outside the site's repository.
 
     ``installations`` are the virtual environments with an Ansible of their own, by name. ``traces`` is where spans are
-    sent by OTLP over HTTP, "" for nowhere.
+    sent by OTLP over HTTP, "" for nowhere. ``lost_after`` is how long a host may be silent before it counts as lost,
+    None where each change says that itself.
     """
 
     site: Path
@@ -72,6 +74,7 @@ class Settings:
     checkpoint_file: Path | None = None
     signing_key: Path
     limits: Limits = field(default_factory=Limits)
+    lost_after: timedelta | None = None
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     log: LogSettings = field(default_factory=LogSettings)
     traces: str = ""

@@ -22,6 +22,7 @@ FILE = "orchestrator.toml"
 PREFIX = "ORCHESTRATOR_"
 SIGNING_KEY = "signing-key.pem"
 OWN_INSTALLATION = "default"
+_SHORTEST_SILENCE = 10
 
 _NUMBERS = {("ansible", "forks"), ("limits", "jobs"), ("limits", "forks"), ("limits", "free_memory")}
 #: The settings that a variable may override: each is ORCHESTRATOR_, its table, and its key.
@@ -112,6 +113,7 @@ def _settings(top: Table, site: Path, environ: Mapping[str, str]) -> Settings:
         checkpoint_file=evidence.path("checkpoint_file"),
         signing_key=_signing_key(evidence, state),
         limits=_limits(limits, forks),
+        lost_after=_lost_after(top.table("hosts")),
         retention=_retention(top.table("retention")),
         log=_log(top.table("log")),
         traces=_traces(top.table("telemetry")),
@@ -194,6 +196,14 @@ def _limits(table: Table, forks: int) -> Limits:
     if limits.forks < jobs:
         table.wrong("forks", f"has to be {jobs} or more, one for each of the {jobs} runs of limits.jobs")
     return limits
+
+
+def _lost_after(table: Table) -> timedelta | None:
+    seconds = table.seconds("lost_after", 0)
+    if 0 < seconds < _SHORTEST_SILENCE:
+        table.wrong("lost_after", f"is shorter than {_SHORTEST_SILENCE}s, and no host comes back as soon as that")
+    table.refuse_the_rest()
+    return timedelta(seconds=seconds) if seconds else None
 
 
 def _retention(table: Table) -> RetentionPolicy:

@@ -1,6 +1,7 @@
 """Carry a phase of a Windows host: all that is decided is decided here, on the controller."""
 
 import json
+import re
 import traceback
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from ansible.module_utils.patch_windows import patching, phases
 from ansible.module_utils.patch_windows.host import Host, Lost
 
 display = Display()
+#: Seconds for which a host that was told to reboot is not asked: win_reboot waits longer after each answer that is none
+#: (1, 2, 4, 8 s, …), and would have come to long waits before the host is even down.
+_GOING_DOWN = 4
 _PHASES = {
     "scanned": phases.scan,
     "downloaded": phases.download,
@@ -103,7 +107,9 @@ class _Hands:
         return self._other("ansible.windows.win_updates", arguments)
 
     def reboot(self, seconds, message):
-        return self._other("ansible.windows.win_reboot", {"reboot_timeout": seconds, "msg": message})
+        delay = min(_GOING_DOWN, seconds)
+        arguments = {"reboot_timeout": max(1, seconds - delay), "post_reboot_delay": delay, "msg": message}
+        return self._other("ansible.windows.win_reboot", arguments)
 
     def _other(self, name, arguments):
         """Run another action on the same host over the same connection."""
@@ -128,7 +134,7 @@ class _Hands:
             result = act()
         except Exception as error:
             self._connect_anew()
-            raise Lost("%s: %s" % (type(error).__name__, error))
+            raise Lost(_cause(str(error)) or "%s: %s" % (type(error).__name__, error))
         if result.get("unreachable"):
             self._connect_anew()
             raise Lost(_words(result))
@@ -142,9 +148,16 @@ class _Hands:
             display.vv("connecting anew: %s" % error)  # the next who asks for something connects, or fails
 
 
+def _cause(text):
+    """Return what the system itself said of a connection that broke; the libraries between wrap it several times."""
+    found = re.search(r"\[Errno -?\d+\] ([A-Za-z ]+)", text)
+    return found[1].strip() if found else ""
+
+
 def _words(result):
     said = [str(result.get(name) or "").strip() for name in ("msg", "module_stderr", "stderr")]
-    return next((one for one in said if one), "it said nothing")[:800]
+    told = next((one for one in said if one), "it said nothing")
+    return _cause(told) or told[:800]
 
 
 def _error(record):

@@ -9,17 +9,19 @@ import queue
 import re
 import signal
 import subprocess
+import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
 from lab.instance import Lab
 from lab.pytest_plugin import temporary_lab
+from lab.windows.instance import WindowsLab
 
 TOP = Path(__file__).parents[2]
 #: On an idle machine it takes under six minutes; here it may run beside other tests.
@@ -62,6 +64,17 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Telling]:
             demo("--down", folder=folder, lab=lab).wait(300)
 
 
+@pytest.fixture(scope="module")
+def record(told: Telling) -> Mapping[str, bytes]:
+    """The evidence of CHG 3, file by file."""
+    with tarfile.open(told.folder / "bundles" / "CHG-0003.tar.gz") as bundle:
+        return {one.name: handle.read() for one in bundle if (handle := bundle.extractfile(one)) is not None}
+
+
+def lines_of(document: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in document.splitlines()]
+
+
 def test_it_ends_well(told: Telling) -> None:
     assert told.code == 0, told.text[-3000:]
 
@@ -98,11 +111,61 @@ def test_the_service_was_seen_broken_and_answers_again(told: Telling) -> None:
     assert seen[-1] == "200"
 
 
+def test_windows_host_that_never_comes_back_ends_the_change(told: Telling) -> None:
+    assert "CHG-0003 is staged" in told.after("orchestrator change watch CHG-0003")
+    started = told.after("orchestrator change start CHG-0003")
+    words = (
+        "app1: done",
+        "app2: reconciled (the host did not answer",
+        "app2: unknown",
+        "budget-tripped by orchestrator",
+    )
+    assert sorted(words, key=started.index) == [*words]
+    assert "1 of 7 hosts failed, 0 allowed" in started
+    assert "CHG-0003 is failed" in started
+    assert "Connection refused" in started
+    assert "Max retries" not in started, "how the libraries below wrap it is nobody's business"
+
+
+def test_record_names_the_lost_host_and_says_that_nobody_knows(told: Telling, record: Mapping[str, bytes]) -> None:
+    shown = told.after("orchestrator change show CHG-0003")
+    assert re.search(r"(?m)^app2 .* unknown: the host did not answer for 10 s", shown)
+    events = [event for event in lines_of(record["trail.jsonl"]) if event["data"].get("host") == "app2"]
+    assert [event["tag"] for event in events if event["tag"].startswith("host-")][:2] == [
+        "host-reconciled",
+        "host-unknown",
+    ]
+    assert events[0]["outcome"] == "unknown"
+    patched = [step for step in lines_of(record["journal.jsonl"]) if (step["host"], step["step"]) == ("app2", "patch")]
+    assert [step["outcome"] for step in patched] == ["unknown"]
+
+
+def test_nothing_was_begun_on_the_hosts_after_it(told: Telling, record: Mapping[str, bytes]) -> None:
+    later = ("app3", "web1", "web2", "web3", "web4")
+    shown = told.after("orchestrator change show CHG-0003")
+    assert all(re.search(rf"(?m)^{host} .* pending", shown) for host in later)
+    began = {step["host"] for step in lines_of(record["journal.jsonl"]) if ".l1." in step["job"]}
+    assert began == {"app1", "app2"}
+    windows = WindowsLab(told.lab.name, told.lab.root)
+    assert windows.journal("app3", "update-begun") == []
+    assert [entry.details["kb"] for entry in windows.journal("app2", "update-begun")] == ["KB5034129"]
+    assert windows.journal("app2", "never-back")
+
+
+def test_new_error_in_an_event_log_is_told_and_in_the_bundle(told: Telling, record: Mapping[str, bytes]) -> None:
+    found = "event-log: new errors: Service Control Manager 7000: The Print Spooler service failed to start"
+    assert f"app1: finding: {found}" in told.after("orchestrator change start CHG-0003")
+    (report,) = [one for one in json.loads(record["health/app1.json"])["health"] if one["check"] == "event-log"]
+    assert (report["passed"], report["advisory"]) == (False, True)
+    done = [event for event in lines_of(record["trail.jsonl"]) if event["tag"] == "host-done"]
+    assert [(event["data"]["host"], event["data"]["findings"][0][: len(found)]) for event in done] == [("app1", found)]
+
+
 def test_the_evidence_verifies_and_a_flipped_byte_does_not(told: Telling) -> None:
-    for change in ("CHG-0001", "CHG-0002"):
+    for change in ("CHG-0001", "CHG-0002", "CHG-0003"):
         bundle = told.folder / "bundles" / f"{change}.tar.gz"
         assert "verified, signed by sha256:" in told.after(f"orchestrator audit verify {bundle}")
-    forged = told.folder / "bundles" / "CHG-0002-forged.tar.gz"
+    forged = told.folder / "bundles" / "CHG-0003-forged.tar.gz"
     assert "does not hold" in told.after(f"orchestrator audit verify {forged}")
 
 
@@ -113,6 +176,7 @@ def test_taking_it_down_leaves_no_trace(told: Telling) -> None:
     assert demo("--down", folder=told.folder, lab=told.lab).wait(300) == 0
     assert not told.folder.exists()
     assert not told.lab.folder.exists()
+    assert not WindowsLab(told.lab.name, told.lab.root).folder.exists()
     assert str(told.lab.folder) not in Path("/proc/mounts").read_text()
     assert str(told.lab.folder) not in _printed("ip", "-details", "-json", "link")
     assert f"plab{subnet}-" not in _printed("ip", "netns")

@@ -39,8 +39,8 @@ _DONE = {None, Fault.HURTS, Fault.LOST_AFTER, Fault.GONE}
 class Machine:
     """One host. ``installed`` is name -> version, ``offers`` the versions that its repository has of each package.
 
-    As Windows hosts do it may keep the ``bytes_here``, have packages that it does not let go (``stays``), and leave out
-    what is on offer no more (``superseded``).
+    As Windows hosts do it may keep the ``bytes_here``, have packages that it does not let go (``stays``), leave out
+    what is on offer no more (``superseded``), and have an event log: ``errors`` now, and those that the patch brings.
     """
 
     name: str
@@ -57,6 +57,8 @@ class Machine:
     bytes_here: bool = False
     stays: set[str] = field(default_factory=set)
     superseded: set[str] = field(default_factory=set)
+    errors: list[str] | None = None
+    errors_of_patch: tuple[str, ...] = ()
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     journal: list[dict[str, Plain]] = field(default_factory=list)
     claim: str = ""
@@ -206,6 +208,8 @@ class Machine:
             self.at_work = job
         else:
             self._write(job, "patch", "end", outcome="ok" if fault in _DONE else "failed")
+        if self.errors is not None:
+            self.errors += self.errors_of_patch
         reboots = fault in _DONE and job["reboot"] != "never" and (self.needs_reboot or job["reboot"] == "always")
         self.boots += reboots
         self.is_up = fault is not Fault.GONE
@@ -308,6 +312,7 @@ class Machine:
             "packages": {f"{name}:amd64": version for name, version in self.installed.items()},
             "auto": [], "held": [], "manager": {"ok": True, "problems": []},
             "at_work": self.at_work is not None, "journal": [*self.journal], "journal_length": len(self.journal),
+            **({} if self.errors is None else {"events": [*self.errors]}),
         }  # fmt: skip
 
     def _transaction(self, before: Mapping[str, str]) -> Report:

@@ -64,6 +64,9 @@ free_memory = 1024
 "esx1.example.org" = 2
 mirror = 5
 
+[hosts]
+lost_after = "20m"
+
 [log]
 format = "json"
 level = "warning"
@@ -114,6 +117,7 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert mail.secrets["password"].target == ("MAIL_PASSWORD",)
     assert settings.checkpoint_file == Path("/var/log/patch-checkpoints")
     assert settings.signing_key == Path("/srv/keys/signing-key.pem")
+    assert settings.lost_after == timedelta(minutes=20)
     assert settings.log == LogSettings(LogForm.JSON, LogLevel.WARNING)
     assert settings.traces == "https://collector.example.org:4318/v1/traces"
     assert settings.retention == RetentionPolicy(
@@ -131,6 +135,7 @@ def test_a_name_is_all_that_a_site_has_to_set(tmp_path: Path, monkeypatch: pytes
     assert settings.state == Path("/home/somebody/.local/state/patch-orchestrator/example")
     assert settings.database.url == f"sqlite:///{settings.state}/orchestrator.db"
     assert settings.signing_key == settings.state / "signing-key.pem"
+    assert settings.lost_after is None, "each change says how long it waits for a host"
 
 
 def test_the_state_of_a_user_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +167,11 @@ MISTAKES = {
     "name missing": ("[site]\n", 1, "site.name has to be a name"),
     "name with a path in it": ('[site]\nname = "../etc"\n', 2, "site.name has to be a name"),
     "not TOML": ("[site]\nname = \n", 2, "Invalid value"),
+    "patience that no host can meet": (
+        SITE + '[hosts]\nlost_after = "5s"\n',
+        4,
+        "hosts.lost_after is shorter than 10s",
+    ),
     "size without a unit": (SITE + '[retention]\nsize = "20"\n', 4, "retention.size has to be a size with its unit"),
     "least age beyond the age": (
         SITE + '[retention]\nkeep = "7d"\nat_least = "8d"\n',

@@ -99,6 +99,7 @@ class SiteContent:
                 _unlock(root)
                 root.rename(broken)
             fresh.rename(root)
+            root.chmod(0o555)
 
     def _copy(self, fresh: Path, content: Content, files: SiteFiles) -> None:
         expected = {file.path: file.sha256 for file in content.files}
@@ -110,6 +111,8 @@ class SiteContent:
             _put(fresh / path, file)
         (fresh / _LIST).write_bytes(canonical({"files": content.files, "versions": content.versions}))
         _lock(fresh)
+        # To be moved, a folder has to be writable for whoever is not root (rename(2), EACCES).
+        fresh.chmod(0o755)
 
 
 def remove_frozen(root: Path) -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.ansible.content import SiteContent
+from orchestrator.adapters.ansible.content import SiteContent, remove_frozen
 from orchestrator.adapters.ansible.installations import installed, try_out
 from orchestrator.domain.drift import content_changes
 from orchestrator.domain.plan import Content
 from orchestrator.errors import InvalidInput, Refused, Unavailable
 
+NOBODY = 65534
 FILES = {
     "ansible.cfg": "[defaults]\nroles_path = roles\nlibrary = own/modules\n",
     "playbooks/patch.yml": "- hosts: patch_batch\n",
@@ -235,6 +241,34 @@ def test_frozen_copy_holds_the_same_and_the_hosts_and_is_read_only(site: Path) -
     modes = {entry.stat().st_mode & 0o777 for entry in root.rglob("*")}
     assert modes == {0o444, 0o555}
     assert kept.frozen_is_whole(content.digest) == ""
+
+
+def test_account_that_is_not_root_freezes_and_lets_go_as_well(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = Path(tempfile.mkdtemp())
+    monkeypatch.setenv("HOME", str(shared))
+    try:
+        shutil.copytree(site, shared / "site")
+        if os.geteuid() == 0:
+            os.chown(shared, NOBODY, -1)
+        with as_nobody():
+            kept, content = frozen(shared / "site")
+            assert kept.frozen_is_whole(content.digest) == ""
+            assert kept.root(content.digest).stat().st_mode & 0o222 == 0
+            remove_frozen(kept.root(content.digest))
+        assert not kept.root(content.digest).exists()
+    finally:
+        shutil.rmtree(shared)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Let this thread use files as an account without privileges does (setfsuid(2)); who is not root is one already."""
+    libc, mine = ctypes.CDLL(None), os.geteuid()
+    libc.setfsuid(NOBODY if mine == 0 else mine)
+    try:
+        yield
+    finally:
+        libc.setfsuid(mine)
 
 
 def test_freezing_twice_is_harmless(site: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -93,6 +94,15 @@ def test_host_that_stays_silent_is_unknown_and_counts(site: FakeSite) -> None:
     assert site.change.state is ChangeState.FAILED
     assert "did not answer for 300 s" in site.runs["web1"].reason
     assert site.versions["web3"] == OLD
+
+
+def test_site_says_how_long_a_host_may_be_silent(site: FakeSite) -> None:
+    site.crew = replace(site.crew, lost_after=timedelta(seconds=20))
+    site.machines["web1"].suffers(PATCH, Fault.GONE)
+    site.ran(spec(rollout=RolloutPolicy(wave=Amount(value=2))))
+    assert "did not answer for 20 s" in site.runs["web1"].reason
+    (job,) = [job for job in site.runner.begun if job.id.endswith("w1.b1.patch")]
+    assert {host.patch_job["reboot_timeout"] for host in job.hosts} == {20}
 
 
 def test_host_that_comes_back_late_is_asked_and_is_done(site: FakeSite) -> None:
