@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import sys
 import tempfile
 import time
@@ -12,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from benchmarks._telling import arguments, tell
 from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.adapters.ansible.outcome import read_result
 from orchestrator.adapters.ansible.recorder import Recorder
@@ -51,9 +49,8 @@ def events(job: int) -> Iterator[Mapping[str, object]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--jobs", type=int, default=10, help="jobs, of 10,000 events each")
-    parser.add_argument("--keep", action="store_true", help="keep the figures under benchmarks/results")
     options = parser.parse_args()
     made = [list(events(job)) for job in range(options.jobs)]
     count = sum(len(one) for one in made)
@@ -85,16 +82,9 @@ def main() -> int:
         "events_a_second_to_disk": round(count / recorded),
         "answered_in_milliseconds": round(answered * 1000),
         "events": count,
-        "cores": os.cpu_count(),
     }
     holds = count / stored >= LIMIT
-    line = json.dumps({"name": "intake", "figures": figures, "limit": {"events_a_second": LIMIT}, "holds": holds})
-    print(line)
-    if options.keep:
-        kept = Path(__file__).parent / "results" / "intake.json"
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(line + "\n")
-    return 0 if holds else 1
+    return tell("intake", figures, {"events_a_second": LIMIT}, holds=holds, keep=options.keep)
 
 
 def _record(job: JobDir, some: list[Mapping[str, object]]) -> None:

@@ -6,10 +6,8 @@ required. Before each run the hosts are put back to the same snapshot. Wall time
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -21,11 +19,10 @@ from statistics import median
 
 import yaml
 
+from benchmarks._telling import arguments, tell
+from lab.instance import Lab
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from lab.instance import Lab  # noqa: E402
-
 PROGRAMS = Path(sys.executable).parent
 LIMIT = 1.15
 STAGING, PRODUCTION = ("stage1",), ("web1", "web2", "web3", "web4")
@@ -42,20 +39,19 @@ parameters:
 
 def main() -> int:
     """Measure, print the figures and tell by the exit code whether the limit holds."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--pairs", type=int, default=3)
-    options.add_argument("--keep", action="store_true", help="keep the figures under benchmarks/results")
-    given = options.parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
     lab = Lab("bench-overhead", say=_say)
     if reason := lab.can_run():
         _say(reason)
         return 2
     with tempfile.TemporaryDirectory(prefix="bench-overhead-") as scratch:
         try:
-            figures = _measure(lab, Path(scratch), given.pairs)
+            figures = _measure(lab, Path(scratch), options.pairs)
         finally:
             lab.destroy()
-    return _tell(figures, keep=given.keep)
+    return _tell(figures, keep=options.keep)
 
 
 def _measure(lab: Lab, folder: Path, pairs: int) -> list[tuple[float, float]]:
@@ -161,21 +157,15 @@ def _run(argv: Sequence[str], *, cwd: Path) -> str:
 
 def _tell(pairs: list[tuple[float, float]], *, keep: bool) -> int:
     ratios = [ours / hand for ours, hand in pairs]
+    ratio = round(median(ratios), 3)
     figures = {
         "ours_s": [round(ours, 1) for ours, _ in pairs],
         "by_hand_s": [round(hand, 1) for _, hand in pairs],
-        "ratios": [round(ratio, 3) for ratio in ratios],
-        "ratio": round(median(ratios), 3),
+        "ratios": [round(one, 3) for one in ratios],
+        "ratio": ratio,
         "hosts": len(PRODUCTION),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
     }
-    result = {"name": "overhead", "figures": figures, "limit": LIMIT, "holds": figures["ratio"] <= LIMIT}  # type: ignore[operator]
-    if keep:
-        target = ROOT / "benchmarks" / "results" / "overhead.json"
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
-    print(json.dumps(result, sort_keys=True))
-    return 0 if result["holds"] else 1
+    return tell("overhead", figures, {"ratio": LIMIT}, holds=ratio <= LIMIT, keep=keep)
 
 
 def _say(text: str) -> None:

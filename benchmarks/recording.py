@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+
+from benchmarks._telling import arguments, tell
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent
@@ -63,21 +64,14 @@ def main() -> int:
     costs = _measure(options.pairs, options.hosts, options.forks)
     figures = _figures(costs, options)
     holds = figures["ours_to_plain"] <= LIMIT
-    line = json.dumps({"name": "recording", "figures": figures, "limit": {"ours_to_plain": LIMIT}, "holds": holds})
-    print(line)
-    if options.keep:
-        kept = ROOT / "benchmarks" / "results" / "recording.json"
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(line + "\n")
-    return 0 if holds else 1
+    return tell("recording", figures, {"ours_to_plain": LIMIT}, holds=holds, keep=options.keep)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = arguments(__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--hosts", type=int, default=200)
     parser.add_argument("--forks", type=int, default=20)
-    parser.add_argument("--keep", action="store_true", help="keep the figures under benchmarks/results")
     parser.add_argument("--child", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -104,8 +98,8 @@ def _cost(way: str, folder: Path, hosts: int, forks: int) -> Cost:
     command = [sys.executable, __file__, "--child", way, "--folder", str(folder)]
     begun = time.monotonic()
     with (folder / "output").open("w") as output:
-        arguments = [*command, "--hosts", str(hosts), "--forks", str(forks)]
-        child = subprocess.Popen(arguments, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        asked = [*command, "--hosts", str(hosts), "--forks", str(forks)]
+        child = subprocess.Popen(asked, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
@@ -120,11 +114,11 @@ def _figures(costs: dict[str, list[Cost]], options: argparse.Namespace) -> dict[
     for one, other in (("ours", "plain"), ("ours", "bare"), ("plain", "bare")):
         figures[f"{one}_to_{other}"] = median(a / b for a, b in zip(cpu[one], cpu[other], strict=True))
     rounded = {name: round(value, 3) for name, value in figures.items()}
-    return rounded | {"pairs": options.pairs, "hosts": options.hosts, "cores": os.cpu_count() or 0} | _versions()
+    return rounded | {"pairs": options.pairs, "hosts": options.hosts} | _versions()
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in ("ansible-core", "ansible-runner")}
+    return {name: version(name) for name in ("ansible-core", "ansible-runner")}
 
 
 # What each way does, in a process of its own.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import signal
 import sys
 import tempfile
@@ -12,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks._telling import arguments, tell
 from orchestrator.adapters.store import upgrade
 from orchestrator.domain.change import ChangeState
 from orchestrator.domain.journal import Step
@@ -116,9 +114,8 @@ def wait(told: Callable[[], bool]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", action="store_true", help="keep the figures under benchmarks/results")
     options = parser.parse_args()
     worst = dict.fromkeys(LIMITS, 0.0)
     with tempfile.TemporaryDirectory() as folder, running() as server, pool() as workers:
@@ -130,15 +127,7 @@ def main() -> int:
                 print(f"{name}: {took:.1f} s", flush=True)
     holds = all(worst[name] <= limit for name, limit in LIMITS.items())
     figures = {"worst_seconds": {name: round(took, 1) for name, took in worst.items()}, "lease": LEASE}
-    line = json.dumps(
-        {"name": "recovery", "figures": {**figures, "cores": os.cpu_count()}, "limit": LIMITS, "holds": holds}
-    )
-    print(line)
-    if options.keep:
-        kept = Path(__file__).parent / "results" / "recovery.json"
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(line + "\n")
-    return 0 if holds else 1
+    return tell("recovery", figures, LIMITS, holds=holds, keep=options.keep)
 
 
 if __name__ == "__main__":

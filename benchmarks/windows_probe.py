@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import tempfile
@@ -11,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks._telling import arguments, tell
 from lab.windows.pytest_plugin import temporary_windows_lab
 from orchestrator.adapters.probes.winrm import WinRmProbe
 from orchestrator.domain.inventory import Host
@@ -31,28 +30,27 @@ def looked(hosts: Sequence[Host], pool: int) -> tuple[float, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--hosts", type=int, default=50)
     parser.add_argument("--authentication", default="ntlm")
     parser.add_argument("--rounds", type=int, default=5, help="the best of so many counts")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, temporary_windows_lab(Path(folder), "bench") as lab:
-        lab.up(*(f"win{number}" for number in range(given.hosts)), owner=os.getpid())
-        hosts = hosts_of(lab, authentication=given.authentication)
+        lab.up(*(f"win{number}" for number in range(options.hosts)), owner=os.getpid())
+        hosts = hosts_of(lab, authentication=options.authentication)
         looked(hosts[:1], 1)  # Loading what speaks WinRM is not what is measured.
-        rounds = [(looked(hosts, 1), looked(hosts, 50)) for _ in range(given.rounds)]
+        rounds = [(looked(hosts, 1), looked(hosts, 50)) for _ in range(options.rounds)]
     in_turn = min(seconds for (seconds, _), _ in rounds)
     at_once = min(seconds for _, (seconds, _) in rounds)
     cpu = min(spent for _, (_, spent) in rounds)
     ratio = at_once / in_turn
     figures = {
         "seconds_one_by_one": round(in_turn, 2), "seconds_at_once": round(at_once, 2),
-        "at_once_to_one_by_one": round(ratio, 2), "cpu_ms_per_host": round(1000 * cpu / given.hosts, 1),
-        "hosts": given.hosts, "authentication": given.authentication, "cores": os.cpu_count(),
+        "at_once_to_one_by_one": round(ratio, 2), "cpu_ms_per_host": round(1000 * cpu / options.hosts, 1),
+        "hosts": options.hosts, "authentication": options.authentication,
     }  # fmt: skip
     holds = at_once < SECONDS
-    print(json.dumps({"name": "windows_probe", "figures": figures, "limit": {"seconds": SECONDS}, "holds": holds}))
-    return 0 if holds else 1
+    return tell("windows_probe", figures, {"seconds": SECONDS}, holds=holds, keep=options.keep)
 
 
 if __name__ == "__main__":

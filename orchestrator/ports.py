@@ -19,14 +19,15 @@ from orchestrator.domain.health import HealthCheck, HealthReport
 from orchestrator.domain.identity import People, SignedStatement, Statement
 from orchestrator.domain.inventory import Environment, Host
 from orchestrator.domain.job import Job, JobResult, TaskResult, TaskSeen
-from orchestrator.domain.journal import StepRecord
+from orchestrator.domain.journal import Outcome, StepRecord
 from orchestrator.domain.lifecycle import Move
 from orchestrator.domain.metrics import Figures
 from orchestrator.domain.plan import Content, PatchPlan, Prediction
 from orchestrator.domain.probe import Needs, ProbeReport
 from orchestrator.domain.retention import Holding
 from orchestrator.domain.rollback import PointTaken, PutBack, RollbackPoint
-from orchestrator.domain.run import HostRun
+from orchestrator.domain.run import HostRun, HostStatus
+from orchestrator.domain.tracing import Span
 
 T = TypeVar("T")
 
@@ -109,6 +110,12 @@ class Inventory(Protocol):
         Raises InvalidInput where the pattern matches nothing or names something that is not there.
         """
 
+    def frozen_hosts(self, pattern: str, environment: Environment, content: str) -> Mapping[str, Host]:
+        """Return what ``resolve`` does of frozen content, by name; every shard asks for it.
+
+        It is read once, unless programs or plugins say who is there.
+        """
+
 
 class ContentKeeper(Protocol):
     """The files that Ansible runs."""
@@ -175,8 +182,15 @@ class Probe(Protocol):
 class RollbackKit(Protocol):
     """The folder with which hosts are put back when the orchestrator is gone."""
 
-    def write(self, plan: PatchPlan, hosts: Sequence[Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
-        """Write the kit, or complete it; return its folder."""
+    def write(self, plan: PatchPlan, hosts: Mapping[str, Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
+        """Write the kit, or complete it, with the jobs of some hosts; return its folder. ``hosts`` are all by name."""
+
+
+class Tracer(Protocol):
+    """Whoever collects traces."""
+
+    def send(self, spans: Sequence[Span]) -> None:
+        """Take the spans. Raises Unavailable."""
 
 
 class Holdings(Protocol):
@@ -362,14 +376,25 @@ class Store(Protocol):
     def plan(self, digest: str) -> PatchPlan:
         """Return a plan. Raises NotFound."""
 
-    def predictions(self, digest: str) -> Sequence[Prediction]:
-        """Return what stands beside a plan."""
+    def predictions(self, digest: str, hosts: Collection[str] | None = None) -> Sequence[Prediction]:
+        """Return what stands beside a plan, for all of its hosts or these, by name."""
 
     def runs(self, change: str, hosts: Collection[str] | None = None) -> Sequence[HostRun]:
         """Return where the hosts of a change stand, all or these, by wave, batch and name."""
 
-    def steps(self, change: str, hosts: Collection[str] | None = None) -> Sequence[StepRecord]:
-        """Return the journal of a change, of all its hosts or these, oldest first."""
+    def remarkable(self, change: str) -> Sequence[HostRun]:
+        """Return where those hosts of a change stand that are not ordinary, by wave, batch and name."""
+
+    def first_batch(self, change: str, statuses: Collection[HostStatus]) -> Sequence[HostRun]:
+        """Return the hosts with one of these statuses of the first wave and batch that has any, by name."""
+
+    def last_batch(self, change: str, statuses: Collection[HostStatus]) -> Sequence[HostRun]:
+        """Return the hosts with one of these statuses of the last wave and batch that has any, by name."""
+
+    def steps(
+        self, change: str, hosts: Collection[str] | None = None, outcome: Outcome | None = None
+    ) -> Sequence[StepRecord]:
+        """Return the journal of a change, of all its hosts or these, with any outcome or this one, oldest first."""
 
     def points(self, change: str = "", hosts: Collection[str] | None = None) -> Sequence[RollbackPoint]:
         """Return the points of one change, or all that are held; of these hosts only, where some are named."""

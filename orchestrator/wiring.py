@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from orchestrator.adapters.ansible.holdings import StateHoldings
 from orchestrator.adapters.ansible.installations import installed, programs_of, try_out
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
 from orchestrator.adapters.ansible.kit import FolderKit
+from orchestrator.adapters.ansible.listings import Listings
 from orchestrator.adapters.ansible.packages import PackageStore
 from orchestrator.adapters.ansible.parts import PartedRunner
 from orchestrator.adapters.ansible.progress import latest_progress
@@ -59,7 +61,7 @@ from orchestrator.flow.knocking import KnockingRunner
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.measuring import observe
 from orchestrator.logs import FORM
-from orchestrator.ports import Probe, RollbackProvider, WorkerSeen
+from orchestrator.ports import Probe, RollbackProvider, Tracer, WorkerSeen
 from orchestrator.settings import (
     DESCRIPTOR,
     Reference,
@@ -161,6 +163,7 @@ class Site:
             vault_password=self._vault_password,
             variables=self._variable,
             programs=programs_of(self.settings.installations, installation),
+            listings=Listings(self.settings.state / "listings"),
         )
 
     @cached_property
@@ -183,16 +186,16 @@ class Site:
         parted = PartedRunner(supervised, jobs=jobs, throttle=limits.throttle)
         return KnockingRunner(runner=parted, probe=self.probe, hosts=self._hosts_of)
 
-    def _hosts_of(self, job: Job) -> Sequence[Host]:
+    def _hosts_of(self, job: Job) -> Mapping[str, Host]:
         """Return the hosts of the job's change, by the pattern that the flow itself asks for: it is known already."""
         spec = self.ledger.store.change(job.change).spec
         pattern = spec.production if job.environment is Environment.PRODUCTION else spec.staging
         return self._frozen_hosts(pattern, job.environment, job.content)
 
     @cached_property
-    def _frozen_hosts(self) -> Callable[[str, Environment, str], Sequence[Host]]:
+    def _frozen_hosts(self) -> Callable[[str, Environment, str], Mapping[str, Host]]:
         # A dynamic inventory costs a start of Ansible each time; how hosts are reached is frozen with the content.
-        return lru_cache(maxsize=8)(self.inventory.resolve)
+        return lru_cache(maxsize=8)(self.inventory.frozen_hosts)
 
     @cached_property
     def probe(self) -> MixedProbe:
@@ -252,7 +255,7 @@ class Site:
         name = new_name()
         with only_one(self.carriers.lock) if self.has_one_worker else nullcontext():
             durable = Durable(
-                crew=self.crew,
+                crew=replace(self.crew, tracer=self.tracer),
                 engine=self._engine,
                 executor=SINGLE if self.has_one_worker else name,
                 codec=codec,
@@ -260,6 +263,20 @@ class Site:
                 at_once=self.settings.limits.jobs,
             )
             yield Worker(durable, self.workers, name, manner, self.clock, alone=self.has_one_worker)
+
+    @cached_property
+    def tracer(self) -> Tracer | None:
+        """Whoever collects traces, where the site names one. Raises Unavailable without the extra ``telemetry``."""
+        if not self.settings.traces:
+            return None
+        try:
+            from orchestrator.adapters.telemetry.otlp import OtlpTracer
+        except ImportError as error:
+            raise Unavailable(
+                f"[telemetry] endpoint is set, and what sends traces is not installed ({error.name}). Install it: "
+                "pip install 'patch-orchestrator[telemetry]', or take the setting out."
+            ) from error
+        return OtlpTracer(self.settings.traces, self.settings.name)
 
     @cached_property
     def _url(self) -> str:

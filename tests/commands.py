@@ -6,8 +6,6 @@ import gzip
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -23,6 +21,7 @@ from orchestrator.domain.lifecycle import ChangeEvent, advance, requested
 from orchestrator.founding import make_site
 from orchestrator.ports import Store
 from orchestrator.wiring import Site as Wired
+from tests import forked
 from tests.fakes.values import change
 
 NOW = datetime.now(UTC)
@@ -59,12 +58,9 @@ class Site:
 
     def give(self, *words: str, code: int = 0, **variables: str) -> Said:
         """Give a command; it has to end with this code, and without a traceback."""
-        argv = [sys.executable, "-m", "orchestrator", "--site", str(self.folder), *words]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")}
-        done = subprocess.run(
-            argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120,
-            env=environment | {"PYTHONPATH": str(Path(__file__).parents[1])} | variables,
-        )  # fmt: skip
+        environment |= {"PYTHONPATH": str(Path(__file__).parents[1])} | variables
+        done = forked.run(["--site", str(self.folder), *words], env=environment, cwd=self.folder.parent, timeout=120)
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == code, f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return Said(done.returncode, done.stdout, done.stderr)

@@ -28,7 +28,17 @@ from orchestrator.domain.identity import Action
 from orchestrator.domain.inventory import Environment
 from orchestrator.domain.lifecycle import MOVES, ChangeEvent
 from orchestrator.errors import IllegalMove, InvalidInput, NotFound, Refused
-from orchestrator.flow import approving, closing, evidencing, execution, operating, scheduling, staging, sticking
+from orchestrator.flow import (
+    approving,
+    closing,
+    evidencing,
+    execution,
+    operating,
+    scheduling,
+    staging,
+    sticking,
+    tracing,
+)
 from orchestrator.flow.intake import submit
 from orchestrator.wiring import Site
 
@@ -88,14 +98,20 @@ def list_(
 
 
 @app.command("show")
-def show_(context: typer.Context, change_id: Id, as_json: AsJson = False) -> None:
+def show_(
+    context: typer.Context,
+    change_id: Id,
+    everyone: Annotated[bool, typer.Option("--all", help="List every host, however many there are.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show where a change stands, host by host, and what to do next."""
     site = site_of(context)
     change = site.ledger.store.change(change_id)
     if as_json:
         answer({"change": change, "hosts": site.ledger.store.runs(change_id)})
         return
-    show.change(change, site.ledger.store.runs(change_id), is_carried=site.carriers.is_carried(change_id))
+    is_carried = site.carriers.is_carried(change_id)
+    show.change(change, site.ledger.store.runs(change_id), is_carried=is_carried, everyone=everyone)
 
 
 @app.command("stage")
@@ -284,7 +300,7 @@ def rollback(
     site.ledger.store.change(change_id)
     touched = [run.host for run in site.ledger.store.runs(change_id) if run.touched]
     say(
-        f"These hosts would be put back: {', '.join(touched) or 'none'}. "
+        f"{len(touched)} hosts would be put back: {show.few(touched) or 'none'}. "
         "A security fix that is taken back leaves its hole open."
     )
     if not needs_yes(yes, f"Roll back {change_id}"):
@@ -343,6 +359,16 @@ def tasks(
         return
     rows = [(t.job, t.host, coloured(t.outcome), f"{t.milliseconds / 1000:.1f} s", t.task, t.message) for t in found]
     table(("job", "host", "outcome", "took", "task", "message"), rows)
+
+
+@app.command("trace")
+def trace(context: typer.Context, change_id: Id) -> None:
+    """Send the spans of the last run again to the collector of traces that orchestrator.toml names."""
+    site = site_of(context)
+    site.ledger.store.change(change_id)
+    if site.tracer is None:
+        raise Refused("orchestrator.toml names no collector: [telemetry] endpoint, see docs/monitoring.md.")
+    say(f"{tracing.send_trace(change_id, site.ledger, site.tracer)} spans of {change_id} were sent.")
 
 
 @app.command("watch")

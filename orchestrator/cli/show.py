@@ -13,9 +13,12 @@ from orchestrator.domain.calendar import in_zone
 from orchestrator.domain.canonical import Plain, plain
 from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState, Wanted
 from orchestrator.domain.plan import HostPlan, PatchPlan, Prediction
+from orchestrator.domain.rollout import Wave
 from orchestrator.domain.run import HostRun
 from orchestrator.flow.scheduling import Fit
 
+#: Of more hosts than this only those are listed of which there is something to say, and alike ones are told together.
+_LISTED = 100
 _NEXT = {
     ChangeState.REQUESTED: "orchestrator change stage {id} --yes",
     ChangeState.STAGING: "orchestrator change watch {id}",
@@ -68,8 +71,8 @@ def summary(change: ChangeRequest) -> dict[str, Plain]:
     }
 
 
-def change(change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool) -> None:
-    """Show where a change stands."""
+def change(change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool, everyone: bool = False) -> None:
+    """Show where a change stands; with ``everyone``, each host of it however many there are."""
     spec, zone = change.spec, change.spec.window.zone
     pairs: list[tuple[str, str | Text]] = [
         ("change", f"{change.id}  {spec.title}"),
@@ -100,7 +103,7 @@ def change(change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool) 
     facts(pairs)
     if runs:
         say()
-        hosts(runs)
+        hosts(runs, everyone=everyone)
     say()
     if change.state in CARRIED and not is_carried:
         say(f"Next: orchestrator change resume {change.id} --yes", style="dim")
@@ -117,13 +120,22 @@ def stopping(change: ChangeRequest, runs: Sequence[HostRun]) -> str:
     return f"to {change.wanted.replace('-', ' ')}, not stopped yet; {still}"
 
 
-def hosts(runs: Sequence[HostRun]) -> None:
-    """Show where the hosts stand."""
+def hosts(runs: Sequence[HostRun], *, everyone: bool = False) -> None:
+    """Show where the hosts stand: of many, those of which there is something to say, and how many others there are."""
+    all_of_them = everyone or len(runs) <= _LISTED
+    listed = [run for run in runs if all_of_them or not run.is_ordinary or run.account or run.warnings]
     rows = [
         (r.host, f"{r.wave}.{r.batch}", coloured(r.status), "; ".join((r.account, *r.warnings)).strip("; "))
-        for r in runs
+        for r in listed
     ]
-    table(("host", "wave", "status", "what there is to say"), rows)
+    if rows:
+        table(("host", "wave", "status", "what there is to say"), rows)
+    others = Counter(run.status for run in runs)
+    others.subtract(run.status for run in listed)
+    if told := ", ".join(f"{count} {status}" for status, count in sorted(others.items()) if count):
+        say(
+            f"{'And beside these: ' if rows else ''}{told}. Every host: orchestrator change show {runs[0].change} --all"
+        )
 
 
 def plan(change: ChangeRequest, plan: PatchPlan, predictions: Sequence[Prediction], fitting: Fit) -> None:
@@ -159,7 +171,18 @@ def waves(plan: PatchPlan) -> None:
     """Show the waves and batches."""
     for wave in plan.waves:
         kind = "canary" if wave.canary else "wave"
-        say(f"{kind} {wave.number}: " + " then ".join("+".join(batch) for batch in wave.batches))
+        if len(wave.hosts) <= _LISTED:
+            say(f"{kind} {wave.number}: " + " then ".join("+".join(batch) for batch in wave.batches))
+        else:
+            say(f"{kind} {wave.number}: {few(wave.hosts)}, in {_batches(wave)}")
+
+
+def _batches(wave: Wave) -> str:
+    sizes = {len(batch) for batch in wave.batches}
+    if len(wave.batches) == 1:
+        return "one batch"
+    each = f"{min(sizes)} to {max(sizes)}" if len(sizes) > 1 else f"{max(sizes)}"
+    return f"{len(wave.batches)} batches of {each} hosts"
 
 
 def fit(change: ChangeRequest, fitting: Fit) -> None:
@@ -174,20 +197,19 @@ def fit(change: ChangeRequest, fitting: Fit) -> None:
 
 
 def _host_table(plan: PatchPlan, predictions: Mapping[str, Prediction], fitting: Fit, zone: str) -> None:
-    rows = []
+    names: dict[tuple[str, ...], list[str]] = {}
     for host in plan.hosts:
         prediction = predictions[host.host]
-        rows.append(
-            (
-                host.host,
-                str(host.platform),
-                str(len(host.items)),
-                f"{host.rollback_class} ({'+'.join(host.providers)})",
-                f"{int(prediction.needed.total_seconds())} s ({prediction.estimate.source})",
-                in_zone(fitting.last_safe_starts[host.host], zone),
-                prediction.source,
-            )
+        told = (
+            str(host.platform),
+            str(len(host.items)),
+            f"{host.rollback_class} ({'+'.join(host.providers)})",
+            f"{int(prediction.needed.total_seconds())} s ({prediction.estimate.source})",
+            in_zone(fitting.last_safe_starts[host.host], zone),
+            prediction.source,
         )
+        names.setdefault(told if len(plan.hosts) > _LISTED else (*told, host.host), []).append(host.host)
+    rows = [(few(alike), *told[:6]) for told, alike in names.items()]
     table(("host", "platform", "patches", "way back", "time to reserve", "last safe start", "predicted by"), rows)
 
 
@@ -215,7 +237,7 @@ def _left_out(plan: PatchPlan) -> None:
         for item in planned.left_out:
             reasons.setdefault((item.name, item.version, item.reason), []).append(planned.host)
     for (name, version, reason), where in sorted(reasons.items(), key=lambda pair: (OPEN not in pair[0][2], pair[0])):
-        say(f"not patched: {name} {version} on {_few(where)}: {reason}", style="yellow")
+        say(f"not patched: {name} {version} on {few(where)}: {reason}", style="yellow")
     for waiver in plan.waivers:
         say(f"waived by {waiver.by}: {waiver.subject}: {waiver.reason}", style="yellow")
 
@@ -237,7 +259,7 @@ def _drains(plan: PatchPlan) -> list[tuple[str, str]]:
     for host in plan.hosts:
         if host.drain:
             users.setdefault(host.drain, []).append(host.host)
-    return [("drained", f"{_few(names)} by {role}") for role, names in sorted(users.items())]
+    return [("drained", f"{few(names)} by {role}") for role, names in sorted(users.items())]
 
 
 def _versions(versions: Mapping[str, str]) -> str:
@@ -251,7 +273,7 @@ def _other_ansibles(plan: PatchPlan) -> list[tuple[str, str]]:
     for host in plan.hosts:
         users.setdefault(host.ansible, []).append(host.host)
     return [
-        (f"ansible {name}", f"{_versions(plan.content.versions_of(name))}, for {_few(users[name])}")
+        (f"ansible {name}", f"{_versions(plan.content.versions_of(name))}, for {few(users[name])}")
         for name in sorted(users)
         if name
     ]
@@ -270,7 +292,8 @@ def _duration(seconds: float) -> str:
     return " ".join(f"{n} {unit}" for n, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if n) or "0 s"
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 

@@ -96,7 +96,8 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _row(site: Site, change: ChangeRequest) -> tuple[str | Text, ...]:
-    count = score(site.ledger.store.runs(change.id))
+    runs = site.ledger.store.runs(change.id)
+    count = score(runs)
     hosts = (
         f"{count.done}/{count.planned} done" + (f", {count.failed} failed" if count.failed else "")
         if count.planned
@@ -105,7 +106,7 @@ def _row(site: Site, change: ChangeRequest) -> tuple[str | Text, ...]:
     ends = in_zone(change.slot.end, change.spec.window.zone) if change.slot else "-"
     stands_still = change.state in CARRIED and not site.carriers.is_carried(change.id)
     command = f"orchestrator change resume {change.id} --yes" if stands_still else show.next_command(change)
-    if asked := show.stopping(change, site.ledger.store.runs(change.id)):
+    if asked := show.stopping(change, runs):
         hosts = f"{hosts}; asked {asked}"
     return (change.id, coloured(change.state), hosts, ends, _needed(site, change), command)
 

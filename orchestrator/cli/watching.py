@@ -80,10 +80,9 @@ class _Watching:
     def at_work(self) -> str:
         """Say what is being done: the steps that are open, and the newest task that Ansible has told of."""
         open_steps: dict[str, list[str]] = {}
-        for step in self.site.ledger.store.steps(self.change.id):
-            if step.outcome is Outcome.OPEN:
-                open_steps.setdefault(step.step.value, []).append(step.host)
-        doing = "; ".join(f"{step}: {', '.join(hosts)}" for step, hosts in sorted(open_steps.items()))
+        for step in self.site.ledger.store.steps(self.change.id, outcome=Outcome.OPEN):
+            open_steps.setdefault(step.step.value, []).append(step.host)
+        doing = "; ".join(f"{step}: {show.few(hosts)}" for step, hosts in sorted(open_steps.items()))
         latest = self.site.latest_progress(self.change.id)
         return " — ".join(text for text in (doing or self.change.state.value, latest) if text)
 

@@ -22,7 +22,8 @@ def is_in_service(run: HostRun) -> bool:
 def why_not_next(runs: Iterable[HostRun], clusters: Mapping[str, str], hosts: Sequence[str]) -> dict[str, str]:
     """Return which of the hosts may not begin, each with the member of its cluster that is not in service.
 
-    ``runs`` are all hosts of the change, ``clusters`` says which cluster each is in; a host without one is never held.
+    ``runs`` are the hosts of the change, of which ordinary ones may be left out. ``clusters`` says which cluster each
+    is in; a host without one is never held.
     """
     absent: dict[str, list[HostRun]] = {}
     for run in runs:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.inventory import Environment
@@ -117,7 +118,7 @@ class TaskSeen(TaskResult):
     job: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # Without slots: what is cached needs a place.
 class JobResult:
     """What came of a job; every host that was asked for is in it. ``message`` says why it did not finish."""
 
@@ -131,7 +132,7 @@ class JobResult:
     message: str = ""
     tasks: tuple[TaskResult, ...] = ()
 
-    @property
-    def by_host(self) -> dict[str, HostResult]:
-        """Return the results by host name."""
+    @cached_property
+    def by_host(self) -> Mapping[str, HostResult]:
+        """Return the results by host name, found once: every host asks for its own."""
         return {result.host: result for result in self.hosts}

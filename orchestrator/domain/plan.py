@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
 from orchestrator.domain.admission import Estimate
 from orchestrator.domain.baseline import LeftOut
@@ -70,7 +71,7 @@ class ContentFile:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # Without slots: what is cached needs a place.
 class Content:
     """All that Ansible will run: the site's files, and the versions of ansible-core and the collections.
 
@@ -82,7 +83,7 @@ class Content:
     versions: Mapping[str, str] = field(default_factory=dict)
     authors: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return the digest of files and versions; who wrote them is not part of it."""
         return digest({"files": self.files, "versions": self.versions})
@@ -98,9 +99,12 @@ class Content:
         return tuple(sorted({name.rpartition("/")[0] for name in self.versions} - {""}))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # Without slots: what is cached needs a place.
 class PatchPlan:
-    """The thing that is approved and the thing that runs."""
+    """The thing that is approved and the thing that runs.
+
+    What follows from all hosts is found once: every shard asks for it, and a plan never changes.
+    """
 
     change: str
     spec: ChangeSpec
@@ -113,22 +117,31 @@ class PatchPlan:
     waivers: tuple[Waiver, ...] = ()
     population: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return the sha256 of the canonical plan; any change to it voids approvals given before."""
         return digest(self)
 
     def host(self, name: str) -> HostPlan:
         """Return the plan of one host. Raises NotFound."""
-        for plan in self.hosts:
-            if plan.host == name:
-                return plan
-        raise NotFound(f"host {name} is not in the plan of change {self.change}")
+        if (plan := self.by_host.get(name)) is None:
+            raise NotFound(f"host {name} is not in the plan of change {self.change}")
+        return plan
 
-    @property
-    def by_host(self) -> dict[str, HostPlan]:
+    @cached_property
+    def by_host(self) -> Mapping[str, HostPlan]:
         """Return the host plans by name."""
         return {plan.host: plan for plan in self.hosts}
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Return the place of each host in the plan, from 0 on."""
+        return {plan.host: place for place, plan in enumerate(self.hosts)}
+
+    @cached_property
+    def installations(self) -> tuple[str, ...]:
+        """Return the names of the Ansible installations that the hosts need, "" for the controller's own."""
+        return tuple(sorted({plan.ansible for plan in self.hosts})) or ("",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

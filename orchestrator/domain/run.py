@@ -83,6 +83,15 @@ class HostRun:
     drained: bool = field(default=False, metadata=CAME_LATER)
 
     @property
+    def is_ordinary(self) -> bool:
+        """Tell whether the host waits for its turn or is done, and nothing about it counts against the change.
+
+        Between two batches nearly all of thousands are so, and no decision needs more than their number.
+        """
+        waits = self.status is HostStatus.PENDING and not self.touched
+        return (waits or self.status is HostStatus.DONE) and not (self.failed or self.unfit or self.drained)
+
+    @property
     def account(self) -> str:
         """Return what there is to say of the host beside its status; an empty text where there is nothing."""
         parts = (self.reason, STILL_DRAINED if self.drained and self.status.is_at_rest else "")
@@ -118,6 +127,6 @@ _FAILURES = frozenset({HostStatus.FAILED, HostStatus.UNKNOWN, HostStatus.RESTORE
 
 
 def judge(runs: Iterable[HostRun], budget: Budget) -> str:
-    """Return why the change must stop now, or an empty text while it may go on."""
+    """Return why the change must stop now, or an empty text while it may go on. Ordinary hosts may be left out."""
     count = score(runs)
     return budget.tripped_by(failed=count.failed, unfit=count.unfit)

@@ -162,8 +162,8 @@ class Durable:
         """
         found = 0
         for change in self.ledger.store.changes(CARRIED):
-            self._end_other_shapes(change.id, shapes)
-            if is_stuck(change.id, self.ledger) or self.unfinished(change.id):
+            in_hand = self._end_other_shapes(change.id, shapes)
+            if in_hand or is_stuck(change.id, self.ledger):
                 continue
             why = self._failure(change.id)
             log.warning("%s is %s, and nobody has it in hand; %s", change.id, change.state, why or "put in line again")
@@ -191,19 +191,19 @@ class Durable:
         newest = self.ledger.store.documents(change_id, _KIND, [_NAME]).get(_NAME)
         return str(newest.get("id", "")) if isinstance(newest, dict) else ""
 
-    def _end_other_shapes(self, change_id: str, shapes: Collection[str]) -> None:
+    def _end_other_shapes(self, change_id: str, shapes: Collection[str]) -> bool:
+        """End what nobody carries any more; tell whether the change has workflows in a shape that somebody carries."""
         left = DBOS.list_workflows(
             status=_UNFINISHED, workflow_id_prefix=f"{change_id}~", load_input=False, load_output=False
         )
-        for one in left:
-            if one.app_version not in {shape.SHAPE, *shapes}:
-                DBOS.cancel_workflow(one.workflow_id)
+        gone = [one for one in left if one.app_version not in {shape.SHAPE, *shapes}]
+        for one in gone:
+            DBOS.cancel_workflow(one.workflow_id)
+        return len(gone) < len(left)
 
-    def unfinished(self, change_id: str = "") -> list[str]:
-        """Return the workflows that have not ended, of one change or of all."""
-        prefix = f"{change_id}~" if change_id else None
-        found = DBOS.list_workflows(status=_UNFINISHED, workflow_id_prefix=prefix, load_input=False, load_output=False)
-        return [one.workflow_id for one in found]
+    def is_idle(self) -> bool:
+        """Tell whether no workflow is left to do: one that is answers for hundreds in line behind it."""
+        return not DBOS.list_workflows(status=_UNFINISHED, limit=1, load_input=False, load_output=False)
 
     def zones_in_line(self) -> set[str]:
         """Return the zones whose hosts stand in line."""

@@ -206,7 +206,7 @@ class Worker:
         while not self._ends.is_set():
             try:
                 tick()
-                if self._look() or self._durable.unfinished():
+                if self._look() or not self._durable.is_idle():
                     idle_since = time.monotonic()
             except DBAPIError as error:
                 log.warning("the database is away: %s", error.orig)

@@ -50,8 +50,7 @@ class Working:
     def frozen_hosts(self) -> Mapping[str, Host]:
         """Return the hosts as the frozen inventory describes them."""
         content = self.plan().content.digest
-        found = self.crew.inventory.resolve(self.change().spec.production, Environment.PRODUCTION, content)
-        return {host.name: host for host in found}
+        return self.crew.inventory.frozen_hosts(self.change().spec.production, Environment.PRODUCTION, content)
 
     def batch(self, change: ChangeRequest, names: Sequence[str], *, name: str) -> Batch:
         """Lease hosts of the plan under a new token and return them as a batch."""
@@ -62,20 +61,19 @@ class Working:
     def batch_under(self, token: int, change: ChangeRequest, names: Sequence[str], *, name: str) -> Batch:
         """Return hosts of the plan, leased under this token, as a batch."""
         plan, hosts = self.plan(), self.frozen_hosts()
-        planned = plan.by_host
         batch = Batch(
             change=change,
             environment=Environment.PRODUCTION,
             content=plan.content.digest,
             name=name,
-            plans=tuple(planned[host] for host in names),
+            plans=tuple(plan.by_host[host] for host in names),
             hosts={host: hosts[host] for host in names},
             token=token,
             installation=self.crew.ledger.store.installation(),
             packages_dir=str(self.crew.packages.folder),
         )
         # A host refuses tokens older than one it has seen, so the kit has to know each new one.
-        self.crew.kit.write(plan, tuple(hosts.values()), {p.host: batch.patch_job(p) for p in batch.plans})
+        self.crew.kit.write(plan, hosts, {p.host: batch.patch_job(p) for p in batch.plans})
         return batch
 
     def settle(self, runs: Sequence[HostRun], *, also: Callable[[Writing], object] | None = None) -> None:

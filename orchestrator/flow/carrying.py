@@ -22,6 +22,7 @@ from orchestrator.flow.returning import return_shard
 from orchestrator.flow.sharding import Shard, Task
 from orchestrator.flow.soaking import look_after_soak
 from orchestrator.flow.stepping import TASKS, stage_shard
+from orchestrator.flow.tracing import trace_at_rest
 
 #: What follows a turn: a move, shards that may be worked on side by side, or nothing more for machines to do.
 Turn = Conclusion | tuple[Shard, ...] | None
@@ -36,6 +37,8 @@ def take_turn(change_id: str, crew: Crew) -> Turn:
         return execution.advance(change_id, crew)
     if state is ChangeState.ROLLING_BACK:
         return execution.put_everything_back(change_id, crew)
+    if crew.tracer is not None:
+        trace_at_rest(change_id, crew.ledger, crew.tracer)
     return None
 
 

@@ -104,7 +104,7 @@ def _release(
     }
     for provider in sorted({p.provider for p in mine}):
         these = [p for p in mine if p.provider == provider]
-        subjects = [subject(batch, plan) for plan in batch.plans if plan.host in {p.host for p in these}]
+        subjects = [subject(batch, plan) for plan in batch.only([p.host for p in these]).plans]
         problems |= crew.providers[provider].release(these, subjects, occasion(batch, crew, f"release-{provider}"))
     _mark_released(change, [p for p in mine if p.host not in problems], crew)
     return [f"{host}: {why}" for host, why in problems.items()]

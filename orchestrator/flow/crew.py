@@ -26,6 +26,7 @@ from orchestrator.ports import (
     RollbackKit,
     RollbackProvider,
     ServiceCheck,
+    Tracer,
 )
 
 #: An upper bound for one phase of one batch, in seconds: far beyond any patch, so that only what hangs is ended.
@@ -39,7 +40,8 @@ class Crew:
     """The people and tools of the night.
 
     ``throttle`` has the limits of groups of hosts, by name; ``node`` is the machine on which jobs that are begun run;
-    ``room`` tells how many bytes are free where their results are written.
+    ``room`` tells how many bytes are free where their results are written; ``tracer`` is told what was done, where a
+    site has one.
     """
 
     ledger: Ledger
@@ -56,6 +58,7 @@ class Crew:
     needs: Needs = field(default_factory=Needs)
     node: str = ""
     room: Callable[[], int] = lambda: 1 << 40
+    tracer: Tracer | None = None
 
     def now(self) -> datetime:
         """Return the time now, in UTC."""

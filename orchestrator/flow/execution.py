@@ -6,7 +6,7 @@ twice, and what nobody saw the end of is settled by asking the host.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.admission import why_too_late
@@ -24,9 +24,9 @@ from orchestrator.flow.batching import Working
 from orchestrator.flow.concluding import Conclusion
 from orchestrator.flow.crew import Crew
 from orchestrator.flow.drifting import look_for_drift, refuse_drift
-from orchestrator.flow.patching import is_open
+from orchestrator.flow.patching import OPEN
 from orchestrator.flow.releasing import still_held
-from orchestrator.flow.returning import back_first
+from orchestrator.flow.returning import CHANGED, back_first
 from orchestrator.flow.room import lack_of_room, require_room
 from orchestrator.flow.sharding import Shard, lease_all, shards
 from orchestrator.flow.soaking import soak, soaked_first
@@ -75,14 +75,15 @@ def advance(change_id: str, crew: Crew) -> Conclusion | tuple[Shard, ...] | None
     """Take a running change to its next move, or to the shards that may be worked on now."""
     working = Working(crew=crew, change_id=change_id)
     while (change := working.change()).state is ChangeState.RUNNING:
+        runs = crew.ledger.store.remarkable(change.id)
         # First of all, and not only after the batch: a canary can fail in its soak, and the carrier can have died here.
-        if drained := _drained_first(working, change):
+        if drained := _drained_first(working, change, runs):
             return drained
-        if failed := _failed_first(working, change):
+        if failed := _failed_first(working, change, runs):
             return failed
-        if (ended := _interrupted(working, change)) is not None:
+        if (ended := _interrupted(working, change, runs)) is not None:
             return ended
-        todo = next(_todo(working), None)
+        todo = _todo(working)
         if todo is None:
             return _finish(working, change)
         if (follows := _step(working, change, todo)) is not None:
@@ -99,22 +100,19 @@ class Todo:
     runs: tuple[HostRun, ...]
 
 
-def _todo(working: Working) -> Iterator[Todo]:
-    runs = {run.host: run for run in working.runs()}
-    for wave in working.plan().waves:
-        for number, hosts in enumerate(wave.batches, start=1):
-            mine = tuple(runs[host] for host in hosts if is_open(runs[host]))
-            if mine:
-                yield Todo(wave=wave, number=number, runs=mine)
+def _todo(working: Working) -> Todo | None:
+    runs = working.crew.ledger.store.first_batch(working.change_id, OPEN)
+    if not runs:
+        return None
+    wave = next(wave for wave in working.plan().waves if wave.number == runs[0].wave)
+    return Todo(wave=wave, number=runs[0].batch, runs=tuple(runs))
 
 
-def _drained_first(working: Working, change: ChangeRequest) -> tuple[Shard, ...]:
+def _drained_first(working: Working, change: ChangeRequest, runs: Sequence[HostRun]) -> tuple[Shard, ...]:
     """Go back to hosts that were drained and never touched: whoever did it died before they went on, or back."""
-    plan = working.plan()
-    if not any(planned.drain for planned in plan.hosts):
-        return ()
-    left = [run for run in working.runs() if run.drained and not run.touched and not run.status.is_settled]
-    return _only({r.host for r in left}, shards(change, plan, left[0].wave, left[0].batch)) if left else ()
+    left = [run for run in runs if run.drained and not run.touched and not run.status.is_settled]
+    cut = shards(change, working.plan(), left[0].wave, left[0].batch) if left else ()
+    return _only({run.host for run in left}, cut)
 
 
 def _only(hosts: Collection[str], cut: Sequence[Shard]) -> tuple[Shard, ...]:
@@ -123,19 +121,21 @@ def _only(hosts: Collection[str], cut: Sequence[Shard]) -> tuple[Shard, ...]:
     return tuple(shard for shard in mine if shard.hosts)
 
 
-def _failed_first(working: Working, change: ChangeRequest) -> tuple[Shard, ...]:
+def _failed_first(working: Working, change: ChangeRequest, runs: Sequence[HostRun]) -> tuple[Shard, ...]:
     """Put failed hosts back alone, unless the budget is spent: then the whole change is judged."""
-    runs = working.runs()
-    if change.spec.rollout.on_trip is OnTrip.NONE or judge(runs, budget(change.spec.rollout, len(runs))):
+    plan = working.plan()
+    if change.spec.rollout.on_trip is OnTrip.NONE or judge(runs, budget(change.spec.rollout, len(plan.hosts))):
         return ()
     failed = [run for run in runs if run.status in (HostStatus.FAILED, HostStatus.RESTORING)]
-    return back_first(change, working.plan(), failed)
+    return back_first(change, plan, failed)
 
 
-def _interrupted(working: Working, change: ChangeRequest) -> Conclusion | tuple[Shard, ...] | None:
+def _interrupted(
+    working: Working, change: ChangeRequest, runs: Sequence[HostRun]
+) -> Conclusion | tuple[Shard, ...] | None:
     """Do what was asked for, or what the budget says, between two batches."""
     plan = working.plan()
-    if reason := judge(working.runs(), budget(change.spec.rollout, len(plan.hosts))):
+    if reason := judge(runs, budget(change.spec.rollout, len(plan.hosts))):
         return _trip(working, change, reason)
     if change.wanted is Wanted.PAUSE:
         return Conclusion(change=replace(change, wanted=Wanted.NOTHING), event=ChangeEvent.PAUSED)
@@ -187,12 +187,14 @@ def _held(working: Working, change: ChangeRequest, plan: PatchPlan, todo: Todo) 
     """Return the hosts that are left alone since another member of their cluster is not in service."""
     if change.spec.rollout.one_at_a_time_per is not OneAtATimePer.CLUSTER:
         return {}
-    clusters = {planned.host: planned.cluster for planned in plan.hosts}
-    return why_not_next(working.runs(), clusters, [run.host for run in todo.runs])
+    runs = working.crew.ledger.store.remarkable(change.id)
+    clusters = {run.host: plan.by_host[run.host].cluster for run in (*runs, *todo.runs)}
+    return why_not_next(runs, clusters, [run.host for run in todo.runs])
 
 
 def _too_late(change: ChangeRequest, todo: Todo, crew: Crew) -> dict[str, str]:
-    needed = {p.host: p.needed for p in crew.ledger.store.predictions(change.digest)}
+    hosts = [run.host for run in todo.runs]
+    needed = {p.host: p.needed for p in crew.ledger.store.predictions(change.digest, hosts)}
     late = {run.host: why_too_late(change.reserved, needed[run.host], crew.now()) for run in todo.runs}
     return {host: why for host, why in late.items() if why}
 
@@ -215,7 +217,7 @@ def _trip(working: Working, change: ChangeRequest, reason: str) -> Conclusion | 
     if scope is OnTrip.ALL:
         return _roll_back(change, reason)
     if scope is OnTrip.FAILED:
-        failed = [run for run in working.runs() if run.failed]
+        failed = [run for run in working.crew.ledger.store.remarkable(change.id) if run.failed]
         if first := back_first(change, working.plan(), failed):
             return first
     return _stop(working, change, reason)
@@ -267,10 +269,14 @@ def put_everything_back(change_id: str, crew: Crew) -> Conclusion | tuple[Shard,
     working = Working(crew=crew, change_id=change_id)
     change, plan = working.change(), working.plan()
     _try_again(working, change)
-    if first := back_first(change, plan, working.runs()):
+    # A change of thousands has hundreds of batches: each turn reads the one that is next, and the last turn all.
+    if first := back_first(change, plan, crew.ledger.store.last_batch(change_id, CHANGED)):
         return first
-    stuck = [f"{r.host}: {r.account}" for r in working.runs() if r.touched and r.status is not HostStatus.RESTORED]
-    waiting = [r for r in working.runs() if not r.status.is_settled and not r.touched]
+    runs = working.runs()
+    if first := back_first(change, plan, runs):
+        return first
+    stuck = [f"{r.host}: {r.account}" for r in runs if r.touched and r.status is not HostStatus.RESTORED]
+    waiting = [r for r in runs if not r.status.is_settled and not r.touched]
     working.settle([replace(r, status=HostStatus.SKIPPED, reason="the change was rolled back before") for r in waiting])
     if held := still_held(working, change, plan):
         return held

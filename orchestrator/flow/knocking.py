@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -28,12 +28,13 @@ class KnockingRunner:
     """Implements ``ports.PacedRunner``: hosts that a password must not be shown to are no part of the run.
 
     Ansible logs in to all hosts of a job side by side: with a password that is wrong, or was changed since the look,
-    that is a refusal by each, and the account is locked out. ``hosts`` are those of a job, as the inventory has them.
+    that is a refusal by each, and the account is locked out. ``hosts`` gives those of a job's change by name, as the
+    inventory has them.
     """
 
     runner: BegunRunner
     probe: Probe
-    hosts: Callable[[Job], Sequence[Host]]
+    hosts: Callable[[Job], Mapping[str, Host]]
 
     def run(self, job: Job, *, on_wait: Callable[[], None] | None = None) -> JobResult:
         """Run the job with the hosts that may be shown their password; the others are told as unreachable."""
@@ -60,15 +61,14 @@ class KnockingRunner:
         return self.runner.reserve(job, go_on)
 
     def _left_out(self, job: Job) -> dict[str, HostResult]:
-        wanted = {one.host for one in job.hosts}
         try:
-            asked = [host for host in self.hosts(job) if host.name in wanted]
+            known = self.hosts(job)
         except OrchestratorError:
             # Putting back must not wait for an inventory that cannot be read: Ansible reads it by itself.
             return {}
         return {
             report.host: HostResult(host=report.host, outcome=HostOutcome.UNREACHABLE, message=report.detail)
-            for report in self.probe.knock(asked)
+            for report in self.probe.knock([known[one.host] for one in job.hosts if one.host in known])
             if report.failed_at is Stage.AUTHENTICATE
         }
 

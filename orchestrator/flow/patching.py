@@ -12,12 +12,14 @@ from orchestrator.flow.batching import Working, work
 from orchestrator.flow.crew import Batch
 from orchestrator.flow.sharding import LEASE, Shard
 
-
-def is_open(run: HostRun) -> bool:
-    """Tell whether a host still has to be worked on."""
-    # What nobody could find out stays unknown: working on such a host again would be guessing. What is on its way back
-    # goes back: taken for patched, it could even pass its checks again, as the old version does.
-    return not run.status.is_settled and run.status not in (HostStatus.UNKNOWN, HostStatus.RESTORING)
+#: A host that stands so still has to be worked on. What nobody could find out stays unknown: working on such a host
+#: again would be guessing. What is on its way back goes back: taken for patched, it could even pass its checks again,
+#: as the old version does.
+OPEN = frozenset(
+    status
+    for status in HostStatus
+    if not status.is_settled and status not in (HostStatus.UNKNOWN, HostStatus.RESTORING)
+)
 
 
 def patch_shard(shard: Shard, working: Working) -> None:
@@ -25,7 +27,7 @@ def patch_shard(shard: Shard, working: Working) -> None:
     change = working.change()
     if change.state is not ChangeState.RUNNING:
         return
-    runs = [run for run in working.runs(shard.hosts) if is_open(run)]
+    runs = [run for run in working.runs(shard.hosts) if run.status in OPEN]
     if change.wanted is not Wanted.NOTHING or lockdown.why(working.crew.ledger):
         # Shards stand in line: what has not begun when somebody asks for an end does not begin.
         # One that was drained and never touched has to go back into service.

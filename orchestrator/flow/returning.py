@@ -18,6 +18,18 @@ from orchestrator.flow.verifying import answered, ask_services
 
 #: What has come of putting a host back: it is not tried again by itself.
 _ENDED = (HostStatus.RESTORED, HostStatus.RESTORE_FAILED)
+#: A host that was touched, and has not gone back, stands so.
+CHANGED = frozenset(
+    {
+        HostStatus.PATCHING,
+        HostStatus.REBOOTING,
+        HostStatus.VERIFYING,
+        HostStatus.RESTORING,
+        HostStatus.DONE,
+        HostStatus.FAILED,
+        HostStatus.UNKNOWN,
+    }
+)
 
 
 def back_first(change: ChangeRequest, plan: PatchPlan, runs: Sequence[HostRun]) -> tuple[Shard, ...]:

@@ -55,8 +55,8 @@ def schedule(change_id: str, actor: Actor, crew: Crew) -> ChangeRequest:
         _prepare_kit(change, plan, drift, crew)
     fitting = fit(change, plan, crew.ledger)
     now = max(crew.now(), fitting.slot.start)
-    needed = {p.host: p.needed for p in crew.ledger.store.predictions(plan.digest)}
     first = plan.waves[0].batches[0]
+    needed = {p.host: p.needed for p in crew.ledger.store.predictions(plan.digest, first)}
     if reasons := [why for host in first if (why := why_too_late(fitting.slot, needed[host], now))]:
         raise Refused(
             f"change {change.id} does not fit its window: {reasons[0]}. Submit it with a longer or later one."
@@ -89,4 +89,4 @@ def _prepare_kit(change: ChangeRequest, plan: PatchPlan, drift: Drift, crew: Cre
         packages_dir=str(crew.packages.folder),
     )
     jobs = {host.host: batch.patch_job(host) for host in present}
-    crew.kit.write(plan, tuple(drift.hosts.values()), jobs)
+    crew.kit.write(plan, drift.hosts, jobs)

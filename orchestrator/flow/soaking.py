@@ -74,7 +74,7 @@ def _not_well(working: Working, change: ChangeRequest, runs: Sequence[HostRun], 
     crew, names = working.crew, [run.host for run in runs]
     batch = working.batch(change, names, name=name)
     looked, services = look(batch, crew), ask_services(batch, crew)
-    before = crew.ledger.store.documents(change.id, "state.after")
+    before = crew.ledger.store.documents(change.id, "state.after", names)
     failed = []
     for run in runs:
         result, damage = looked[run.host], [r for r in services[run.host] if not r.passed]

@@ -64,7 +64,7 @@ def verify(
 ) -> dict[str, Verdict]:
     """Judge patched hosts, and keep what was seen as evidence."""
     services = ask_services(batch, crew)
-    predictions = {p.host: p for p in crew.ledger.store.predictions(batch.change.plan_digest)}
+    predictions = {p.host: p for p in crew.ledger.store.predictions(batch.change.plan_digest, batch.names)}
     verdicts, evidence = {}, {}
     for plan in batch.plans:
         host, one = plan.host, patched[plan.host]

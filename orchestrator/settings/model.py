@@ -55,7 +55,8 @@ class NotifierSettings:
 class Settings:
     """Everything that a site sets. Paths are absolute; ``state`` lies outside the site's repository.
 
-    ``installations`` are the virtual environments with an Ansible of their own, by name.
+    ``installations`` are the virtual environments with an Ansible of their own, by name. ``traces`` is where spans are
+    sent by OTLP over HTTP, "" for nowhere.
     """
 
     site: Path
@@ -73,6 +74,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     log: LogSettings = field(default_factory=LogSettings)
+    traces: str = ""
 
     def questions(self) -> tuple[str, ...]:
         """Return what a person is asked for, each once: secrets that are kept nowhere."""

@@ -39,6 +39,7 @@ _VARIABLES = {
         ("limits", "free_memory"),
         ("log", "format"),
         ("log", "level"),
+        ("telemetry", "endpoint"),
     )
 }
 
@@ -113,6 +114,7 @@ def _settings(top: Table, site: Path, environ: Mapping[str, str]) -> Settings:
         limits=_limits(limits, forks),
         retention=_retention(top.table("retention")),
         log=_log(top.table("log")),
+        traces=_traces(top.table("telemetry")),
     )
     for table in (paths, database, ansible, evidence, limits, top.table("site"), top):
         table.refuse_the_rest()
@@ -210,6 +212,14 @@ def _log(table: Table) -> LogSettings:
     level = table.choice("level", tuple(LogLevel), LogLevel.INFO)
     table.refuse_the_rest()
     return LogSettings(form=LogForm(form), level=LogLevel(level))
+
+
+def _traces(table: Table) -> str:
+    endpoint = table.text("endpoint")
+    if endpoint and not re.fullmatch(r"https?://[^\s/@?#]+/\S*", endpoint):
+        table.wrong("endpoint", "is no address of a collector; write http://HOST:4318/v1/traces, without a password")
+    table.refuse_the_rest()
+    return endpoint
 
 
 def _notifier(table: Table) -> NotifierSettings:

@@ -28,6 +28,7 @@ from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.run import HostRun
 from orchestrator.ports import Store
 from orchestrator.wiring import Site as Wired
+from tests import forked
 from tests.acceptance.machines import held_still, wait_for
 
 TEMPLATE = Path(__file__).with_name("template.yml")
@@ -92,16 +93,8 @@ class Site:
     def give(self, *words: str, code: int | None = 0, at: Path | None | str = "", **variables: str) -> Done:
         """Give a command; it has to end with the code (None: with any), and never with a traceback."""
         named = [] if at is None else ["--site", str(at or self.folder)]
-        done = subprocess.run(
-            [*ORCHESTRATOR, *named, *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=_environment() | variables,
-            cwd=self.folder.parent,
-            stdin=subprocess.DEVNULL,
-            timeout=300,
-        )
+        environment = _environment() | variables
+        done = forked.run([*named, *words], env=environment, cwd=self.folder.parent, timeout=300)
         told = Done(done.returncode, done.stdout, done.stderr)
         self.transcript.append(told.said)
         assert "Traceback" not in told.said, told.said

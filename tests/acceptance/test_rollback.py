@@ -57,16 +57,6 @@ def test_all_hosts_go_back_where_that_was_voted_on(site: Site, park: Park) -> No
     assert tags == ["budget-tripped", "rollback-started", "rolled-back"]
 
 
-def test_only_the_failed_host_goes_back_where_that_was_voted_on(site: Site, park: Park) -> None:
-    change = site.scheduled({**REQUEST, "on_trip": "failed"})
-    assert site.run(change).state is ChangeState.FAILED
-    assert site.statuses(change) == {"w1": "done", "w2": "done", "w3": "restored"}
-    assert versions(park) == ["1.1", "1.1", "1.0"]
-    assert [park[name].ask() for name in HOSTS] == ["200 labapp 1.1", "200 labapp 1.1", "200 labapp 1.0"]
-    assert site.tags(change)[-1] == "failed"
-    assert '"host": "w3"' in site.told(change, "host-restored")
-
-
 def test_a_failed_host_within_the_budget_goes_back_alone_and_a_lost_one_is_named(site: Site, park: Park) -> None:
     change = site.scheduled({**REQUEST, "max_failures": 1})
     site.start(change)

@@ -57,13 +57,13 @@ class StoreContract:
         assert new in store.changes([new.state])
 
     @anything
-    @given(plan=any_of(PatchPlan), beside=st.lists(any_of(Prediction), max_size=3))
+    @given(plan=any_of(PatchPlan), beside=st.lists(any_of(Prediction), max_size=3, unique_by=lambda one: one.host))
     def test_plan_comes_back_under_its_digest(self, store: Store, plan: PatchPlan, beside: list[Prediction]) -> None:
         with store.begin() as writing:
             writing.keep_plan(plan, beside)
         assert store.plan(plan.digest) == plan
         assert store.plan(plan.digest).digest == plan.digest
-        assert list(store.predictions(plan.digest)) == beside
+        assert list(store.predictions(plan.digest)) == sorted(beside, key=lambda one: one.host)
 
     @anything
     @given(value=any_of(HostRun), wave=SMALL, batch=SMALL)
@@ -269,6 +269,41 @@ class StoreContract:
             with store.begin() as writing:
                 writing.keep_plan(plan, [beside])
         assert list(store.predictions(plan.digest)) == [second]
+
+    def test_predictions_are_found_by_host(self, store: Store) -> None:
+        plan, beside = a_plan(), [a_prediction(host) for host in ("web1", "web2", "web3")]
+        with store.begin() as writing:
+            writing.keep_plan(plan, beside)
+        assert list(store.predictions(plan.digest, ["web3", "web1", "other"])) == [beside[0], beside[2]]
+        assert not store.predictions(plan.digest, [])
+
+    def test_remarkable_hosts_are_those_that_do_not_just_wait_or_are_done(self, store: Store) -> None:
+        settled = replace(run("by-hand", HostStatus.DONE), failed=True)
+        with store.begin() as writing:
+            writing.keep_runs([run("b", HostStatus.FAILED), run("a"), run("c", HostStatus.DONE), settled])
+            writing.keep_runs([replace(run("d"), change="CHG-0002", status=HostStatus.FAILED)])
+        assert [one.host for one in store.remarkable("CHG-0001")] == ["b", "by-hand"]
+        with store.begin() as writing:
+            writing.keep_runs([run("b", HostStatus.DONE), run("a", HostStatus.LEASED)])
+        assert [one.host for one in store.remarkable("CHG-0001")] == ["a", "by-hand"]
+
+    def test_first_and_last_batch_are_those_that_have_such_a_host(self, store: Store) -> None:
+        done, waiting = HostStatus.DONE, HostStatus.PENDING
+        places = [
+            ("a", 1, 1, done),
+            ("b", 1, 2, done),
+            ("e", 2, 1, waiting),
+            ("c", 1, 2, waiting),
+            ("d", 1, 2, waiting),
+        ]
+        with store.begin() as writing:
+            writing.keep_runs([replace(run(host, status), wave=w, batch=b) for host, w, b, status in places])
+        assert [one.host for one in store.first_batch("CHG-0001", [waiting, HostStatus.LEASED])] == ["c", "d"]
+        assert [one.host for one in store.last_batch("CHG-0001", [done])] == ["b"]
+        assert [one.host for one in store.last_batch("CHG-0001", [waiting])] == ["e"]
+        assert not store.first_batch("CHG-0001", [HostStatus.LEASED])
+        assert not store.last_batch("CHG-0001", [HostStatus.LEASED])
+        assert not store.first_batch("CHG-0002", [waiting])
 
     def test_runs_are_listed_by_wave_batch_and_name_and_written_over(self, store: Store) -> None:
         runs = [

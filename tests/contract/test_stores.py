@@ -6,22 +6,26 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from orchestrator.adapters.store import SqlStore, SqlWorkers, open_database, open_for_engine, upgrade
 from orchestrator.adapters.store import tables as t
 from orchestrator.adapters.store.database import Database
 from orchestrator.domain.canonical import canonical
+from orchestrator.domain.run import HostStatus
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Store
-from tests.contract.store import StoreContract, a_plan, opened
-from tests.fakes.values import EVENING, change
+from tests.contract.store import StoreContract, a_plan, a_prediction, opened
+from tests.fakes.values import EVENING, change, run
 from tests.postgres import Server, running
 
 
@@ -43,6 +47,14 @@ def empty_postgres(server: Server) -> str:
     name = server.new_database()
     upgrade(server.url(name))
     return name
+
+
+def go_back(url: str, version: str) -> None:
+    """Take the tables back to an earlier version."""
+    config = Config()
+    config.set_main_option("script_location", "orchestrator:adapters/store/migrations")
+    config.attributes["url"] = url
+    command.downgrade(config, version)
 
 
 class SqlContract(StoreContract):
@@ -75,6 +87,19 @@ class SqlContract(StoreContract):
     def test_migrations_lead_to_the_tables_that_the_program_knows(self, database: Database) -> None:
         with database.writer.connect() as connection:
             assert compare_metadata(MigrationContext.configure(connection), t.metadata) == []
+
+    def test_predictions_and_hosts_of_an_earlier_version_are_found_again(self, url: str, database: Database) -> None:
+        plan, beside, store = a_plan(), [a_prediction("web1"), a_prediction("web2")], SqlStore(database)
+        by_hand = replace(run("by-hand", HostStatus.DONE), failed=True)
+        with store.begin() as writing:
+            writing.keep_plan(plan, beside)
+            writing.keep_runs([run("a"), run("b", HostStatus.FAILED), run("c", HostStatus.DONE), by_hand])
+        database.close()
+        go_back(url, "0003")
+        upgrade(url)
+        assert store.plan(plan.digest) == plan
+        assert list(store.predictions(plan.digest)) == beside
+        assert [one.host for one in store.remarkable("CHG-0001")] == ["b", "by-hand"]
 
     def test_worker_lives_as_long_as_it_gives_signs_of_life(self, url: str, database: Database) -> None:
         engine = open_for_engine(url, size=2)

@@ -49,7 +49,7 @@ def play(url: str, folder: Path) -> dict[str, int]:
     worker = Worker(here, workers, "crowded", Manner(pause=0.2), site.clock, alone=True)
 
     def look() -> None:
-        if not list(site.store.changes(CARRIED)) and not here.unfinished():
+        if not list(site.store.changes(CARRIED)) and here.is_idle():
             worker.stop()
 
     worker.run(look)

@@ -27,6 +27,7 @@ from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
 from orchestrator.flow import sharding
 from orchestrator.flow.ledger import Ledger
+from orchestrator.ports import Tracer
 from tests.fakes.disk import DiskCheck, DiskHosts, DiskPackages, DiskProbe, DiskRunner
 from tests.fakes.site import FakeSite
 from tests.fakes.values import SLOT
@@ -53,7 +54,10 @@ class FastClock:
 
 @dataclass(frozen=True)
 class DiskSite:
-    """Where everything is, and how it is worked with: ``seconds`` is what a job takes on a host, ``shard`` its size."""
+    """Where everything is, and how it is worked with: ``seconds`` is what a job takes on a host, ``shard`` its size.
+
+    ``pause`` is between two looks of a worker, in seconds; ``traces`` is where it sends traces, "" for nowhere.
+    """
 
     url: str
     folder: str
@@ -64,6 +68,8 @@ class DiskSite:
     lease: float = 1.5
     at_once: int = 2
     has_kit: bool = False
+    pause: float = 0.2
+    traces: str = ""
     stage: int = 1
     zones: Sequence[str] = ()
     lost_after: float = LOST
@@ -132,9 +138,17 @@ class DiskSite:
             packages=packages,
             kit=FolderKit(state=folder, frozen=lambda digest: folder) if self.has_kit else _NoKit(folder),
             node="one",
+            tracer=self._tracer(),
         )
         (site.id,) = [change.id for change in site.store.changes()]
         return site
+
+    def _tracer(self) -> Tracer | None:
+        if not self.traces:
+            return None
+        from orchestrator.adapters.telemetry.otlp import OtlpTracer  # As in the product: only where it is asked for.
+
+        return OtlpTracer(self.traces, "site")
 
     def work(self) -> None:
         """Be a worker until somebody ends this process."""
@@ -149,7 +163,7 @@ class DiskSite:
             crew=site.crew, engine=open_for_engine(self.url), executor=SINGLE if single else name, codec=codec,
             sharing=lambda change: nullcontext(), at_once=self.at_once,
         )  # fmt: skip
-        manner = Manner(zones=tuple(self.zones), lease=timedelta(seconds=self.lease), pause=0.2)
+        manner = Manner(zones=tuple(self.zones), lease=timedelta(seconds=self.lease), pause=self.pause)
         workers = SqlWorkers(open_for_engine(self.url, size=2))
         Worker(here, workers, name, manner, site.clock, alone=single).run()
 
@@ -160,7 +174,7 @@ class _NoKit:
 
     folder: Path
 
-    def write(self, plan: object, hosts: Sequence[Host], patch_jobs: object) -> Path:
+    def write(self, plan: object, hosts: Mapping[str, Host], patch_jobs: object) -> Path:
         """Write nothing."""
         return self.folder
 

@@ -144,7 +144,7 @@ def _carry(asked: Mapping[str, Any]) -> None:
     worker = Worker(engine_here, workers, name, Manner(pause=0.1), site.clock, alone=single)
 
     def look() -> None:
-        if site.change.state not in CARRIED and not engine_here.unfinished():
+        if site.change.state not in CARRIED and engine_here.is_idle():
             worker.stop()
 
     worker.run(look)

@@ -58,6 +58,7 @@ class FakeInventory:
 
     hosts: dict[Environment, list[Host]]
     frozen: dict[str, dict[Environment, list[Host]]] = field(default_factory=dict)
+    _asked: dict[tuple[str, Environment, str], Mapping[str, Host]] = field(default_factory=dict)
 
     def resolve(self, pattern: str, environment: Environment, content: str = "") -> Sequence[Host]:
         """Return the hosts of a group."""
@@ -66,6 +67,13 @@ class FakeInventory:
         if not found:
             raise InvalidInput(f"{pattern} matches no host of {environment}")
         return found
+
+    def frozen_hosts(self, pattern: str, environment: Environment, content: str) -> Mapping[str, Host]:
+        """Return the hosts of a group as they were; nothing that was frozen changes."""
+        key = (pattern, environment, content)
+        if key not in self._asked:
+            self._asked[key] = {host.name: host for host in self.resolve(pattern, environment, content)}
+        return self._asked[key]
 
     def remove(self, name: str) -> None:
         """Take a host of production out."""
@@ -149,7 +157,7 @@ class FakeKit:
     written: list[tuple[str, ...]] = field(default_factory=list)
     tokens: dict[str, int] = field(default_factory=dict)
 
-    def write(self, plan: PatchPlan, hosts: Sequence[Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
+    def write(self, plan: PatchPlan, hosts: Mapping[str, Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
         """Remember for which hosts a kit was written."""
         self.log.append("kit")
         self.written.append(tuple(sorted(patch_jobs)))

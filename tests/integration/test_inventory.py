@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.ansible.inventory import AnsibleInventory
+from orchestrator.adapters.ansible.listings import Listings
 from orchestrator.domain.inventory import Environment, Host, Secret
 from orchestrator.errors import InvalidInput
 
@@ -44,8 +45,9 @@ def site(tmp_path: Path) -> Path:
 
 def inventory_of(site: Path, password: str = "") -> AnsibleInventory:
     return AnsibleInventory(
-        site=site, frozen=lambda digest: site.parent / digest, site_key=b"key", vault_password=Secret(password)
-    )
+        site=site, frozen=lambda digest: site.parent / digest, site_key=b"key", vault_password=Secret(password),
+        listings=Listings(site.parent / "listings"),
+    )  # fmt: skip
 
 
 def resolve(site: Path, pattern: str, password: str = "", content: str = "") -> dict[str, Host]:
@@ -123,6 +125,7 @@ def test_vaulted_file_is_read_with_the_password_and_without_a_trace(site: Path) 
         resolve(site, "db")
     with pytest.raises(InvalidInput, match="ecrypt"):
         resolve(site, "db", "wrong")
+    assert not (site.parent / "listings").exists(), "what Ansible has opened does not lie on a disk"
 
 
 def test_frozen_content_is_asked_where_it_is_named(site: Path) -> None:
@@ -131,6 +134,19 @@ def test_frozen_content_is_asked_where_it_is_named(site: Path) -> None:
     (frozen / "hosts").write_text("old1\n")
     (site.parent / "abc" / "ansible.cfg").write_text("[defaults]\n")
     assert list(resolve(site, "all", content="abc")) == ["old1"]
+
+
+def test_frozen_hosts_are_read_once_and_again_when_their_file_was_brought_up_to_date(site: Path) -> None:
+    frozen = site.parent / "abc"
+    (frozen / "inventories/staging/host_vars").mkdir(parents=True)
+    (frozen / "inventories/staging/hosts").write_text("old1\n")
+    (frozen / "ansible.cfg").write_text("[defaults]\n")
+    inventory = inventory_of(site)
+    first = inventory.frozen_hosts("all", Environment.STAGING, "abc")
+    (frozen / "inventories/staging/host_vars/old1.yml").write_text("patch_zone: dmz\n")
+    assert inventory.frozen_hosts("all", Environment.STAGING, "abc") is first
+    (frozen / "inventories/staging/hosts").write_text("old1\nnew1\n")
+    assert list(inventory.frozen_hosts("all", Environment.STAGING, "abc")) == ["new1", "old1"]
 
 
 def test_fingerprint_changes_with_a_group_variable(site: Path) -> None:

@@ -40,7 +40,7 @@ class Site:
         self.runner = KnockingRunner(
             runner=PartedRunner(supervised, jobs=jobs, throttle={}),
             probe=self.probe,
-            hosts=lambda job: self.inventory.resolve("all", job.environment, "c"),
+            hosts=lambda job: self.inventory.frozen_hosts("all", job.environment, "c"),
         )
 
     def run(self, name: str) -> JobResult:

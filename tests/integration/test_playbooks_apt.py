@@ -1,7 +1,9 @@
 """The playbooks on real Debian hosts: each phase as the orchestrator starts it, with jobs written by hand."""
 
+import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.lab
 ROOT = Path(__file__).resolve().parents[2]
 JOURNAL = "/var/lib/patch-orchestrator/journal.jsonl"
 Job = dict[str, Any]
+Item = dict[str, Any]
 Report = dict[str, Any]
 
 
@@ -38,11 +41,22 @@ class Outcome:
         return self.reports[host][kind]
 
 
+@dataclass(frozen=True)
+class Lock:
+    """What was locked, and the folder with the files."""
+
+    items: list[Item]
+    files: Path
+
+
+Locks = dict[tuple[tuple[str, ...], tuple[Package, ...]], Lock]
+
+
 class Site:
     """A lab instance with its inventory, and a change that acts on it."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self.lab = lab
+    def __init__(self, lab: Lab, folder: Path, locks: Locks) -> None:
+        self.lab, self.locks = lab, locks
         self.folder = folder
         self.counter = 0
         self.kept = folder / "kept"
@@ -54,10 +68,11 @@ class Site:
         places = {"packages_dir": str(self.kept), "fetch_to": str(self.kept)}
         return {"change": "CHG-1", "token": token, "items": items, "reboot": "never", **places, **more}
 
-    def phase(self, name: str, items: list[dict[str, Any]], hosts: tuple[str, ...] = ("h1",), **more: Any) -> Outcome:
+    def phase(self, names: str, items: list[dict[str, Any]], hosts: tuple[str, ...] = ("h1",), **more: Any) -> Outcome:
+        """Carry out a phase, or several in one run of Ansible: as is done where nothing is decided between them."""
         job = self.job(items, **more)
         done = subprocess.run(
-            self.command(name, dict.fromkeys(hosts, job)),
+            self.command(names, dict.fromkeys(hosts, job)),
             env=environment(),
             capture_output=True,
             text=True,
@@ -65,20 +80,35 @@ class Site:
         )
         return read_events(done.stdout + done.stderr)
 
-    def command(self, name: str, jobs: dict[str, Job]) -> list[str]:
+    def command(self, names: str, jobs: dict[str, Job]) -> list[str]:
         path = self.folder / f"jobs-{self.counter}.yml"
         path.write_text(
             yaml.safe_dump({"patch_batch": {"hosts": {host: {"patch_job": job} for host, job in jobs.items()}}})
         )
         program = str(Path(sys.executable).with_name("ansible-playbook"))
-        return [program, "-i", str(self.folder / "site.yml"), "-i", str(path), str(ROOT / f"playbooks/{name}.yml")]
+        playbooks = [str(ROOT / f"playbooks/{name}.yml") for name in names.split()]
+        return [program, "-i", str(self.folder / "site.yml"), "-i", str(path), *playbooks]
 
-    def lock(self, *names: str, host: str = "h1") -> list[dict[str, Any]]:
-        """Choose the newest of these packages and what they need, as staging does."""
+    def lock(self, *names: str, host: str = "h1") -> list[Item]:
+        """Choose the newest of these packages and what they need, as staging does.
+
+        Packages made of the same description have the same bytes: what was chosen among the same ones is known.
+        """
+        self.shell("apt-get -qq update", host)
+        offered = tuple(sorted(self.lab.repository.published(), key=lambda package: package.key))
+        if (names, offered) not in self.locks:
+            items, files = self._locked(names, host), self.folder / "locked"
+            shutil.copytree(self.kept, files)
+            self.locks[names, offered] = Lock(items, files)
+        lock = self.locks[names, offered]
+        shutil.copytree(lock.files, self.kept, dirs_exist_ok=True)
+        return copy.deepcopy(lock.items)
+
+    def _locked(self, names: tuple[str, ...], host: str) -> list[Item]:
         candidates = self.phase("scan", [], (host,)).of("scan", host)["candidates"]
-        items: list[dict[str, Any]] = [one for one in candidates if one["name"] in names]
+        items: list[Item] = [one for one in candidates if one["name"] in names]
         assert sorted(one["name"] for one in items) == sorted(names)
-        locked: list[dict[str, Any]] = self.phase("download", items, (host,)).of("download", host)["items"]
+        locked: list[Item] = self.phase("download", items, (host,)).of("download", host)["items"]
         self.lab.run(host, ["rm", "-rf", "/var/lib/patch-orchestrator/packages"])
         return locked
 
@@ -125,14 +155,19 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def locks() -> Locks:
+    return {}
+
+
 @pytest.fixture
-def site(lab: Lab, tmp_path: Path) -> Site:
+def site(lab: Lab, locks: Locks, tmp_path: Path) -> Site:
     for package in lab.repository.published():
         if package.version != "1.0":
             lab.repository.withdraw(package.name, package.version)
     publish(lab, "1.0")
     lab.restore("h1", "base")
-    return Site(lab, tmp_path)
+    return Site(lab, tmp_path, locks)
 
 
 def publish(lab: Lab, version: str, *names: str, **how: Any) -> None:
@@ -208,8 +243,7 @@ def test_old_version_that_nobody_has_any_more_is_repacked(site: Site) -> None:
 def test_failing_installation_is_told_and_put_back(site: Site) -> None:
     publish(site.lab, "1.1", "labtool", behaviour="postinst-fails")
     lock = site.lock("labtool")
-    site.phase("protect", lock)
-    failed = site.phase("patch", lock)
+    failed = site.phase("protect patch", lock)
     assert "cannot migrate its data" in failed.failures["h1"] or "labtool" in failed.failures["h1"]
     assert failed.of("transaction")["actual"] == [{"name": "labtool", "arch": "amd64", "from": "1.0", "to": "1.1"}]
     assert ("patch", "end", "failed") in site.journal()
@@ -240,8 +274,7 @@ def test_new_dependency_comes_with_the_lock_and_goes_with_the_restore(site: Site
     publish(site.lab, "1.1", "labtool", behaviour="new-dependency")
     lock = site.lock("labtool")
     assert {(one["name"], one["from_version"]) for one in lock} == {("labtool", "1.0"), ("labtool-extra", "")}
-    site.phase("protect", lock)
-    state = site.phase("patch", lock).of("state")
+    state = site.phase("protect patch", lock).of("state")
     assert "labtool-extra:amd64" in state["auto"]
     assert "labtool:amd64" not in state["auto"]
     site.phase("restore", lock)
@@ -252,8 +285,7 @@ def test_item_that_is_not_installed_and_not_needed_is_left_alone(site: Site) -> 
     publish(site.lab, "1.1", "labtool", "labother")
     lock = site.lock("labtool")
     lock.append({**lock[0], "name": "labother", "from_version": "1.0", "filename": "labother_1.1_amd64.deb"})
-    site.phase("protect", lock)
-    site.phase("patch", lock)
+    site.phase("protect patch", lock)
     assert site.version("labtool") == "1.1"
     assert site.version("labother") == ""
 
@@ -262,8 +294,7 @@ def test_configuration_keeps_the_administrators_version(site: Site) -> None:
     publish(site.lab, "1.1", "labapp", behaviour="conffile")
     site.shell("echo '# ours' >>/etc/labapp.conf")
     lock = site.lock("labapp")
-    site.phase("protect", lock)
-    site.phase("patch", lock)
+    site.phase("protect patch", lock)
     assert site.version("labapp") == "1.1"
     assert site.shell("tail -n 1 /etc/labapp.conf") == "# ours"
 
@@ -272,8 +303,7 @@ def test_marks_and_holds_are_as_before(site: Site) -> None:
     publish(site.lab, "1.1")
     site.shell("apt-mark auto labtool")
     lock = site.lock("labtool", "labapp")
-    site.phase("protect", lock)
-    patched = site.phase("patch", lock).of("state")
+    patched = site.phase("protect patch", lock).of("state")
     assert "labtool:amd64" in patched["auto"]
     assert "labapp:amd64" not in patched["auto"]
     site.shell("apt-mark manual labtool; apt-mark hold labapp")
@@ -285,6 +315,7 @@ def test_marks_and_holds_are_as_before(site: Site) -> None:
 def test_older_token_and_foreign_installation_are_refused_until_adopted(site: Site) -> None:
     publish(site.lab, "1.1", "labtool")
     lock = site.lock("labtool")
+    site.counter = 1
     site.phase("protect", lock)
     late = site.phase("patch", lock, token={"installation": "aaaa", "counter": 1})
     assert late.of("refused")["claim"]["change"] == "CHG-1"
@@ -300,8 +331,7 @@ def test_older_token_and_foreign_installation_are_refused_until_adopted(site: Si
 def test_point_that_is_kept_outlives_the_claim_until_it_is_dropped(site: Site) -> None:
     publish(site.lab, "1.1", "labtool")
     lock = site.lock("labtool")
-    site.phase("protect", lock)
-    site.phase("patch", lock)
+    site.phase("protect patch", lock)
     assert site.phase("release", lock, keep_point=True).of("released")["rivals"] != []
     assert site.phase("release", lock, keep_point=True).changed == {}
     site.phase("restore", lock)
@@ -317,8 +347,7 @@ def test_patch_without_protection_is_refused(site: Site) -> None:
 def test_transaction_that_takes_too_long_goes_on_and_writes_its_end(site: Site) -> None:
     publish(site.lab, "1.1", "labtool", behaviour="slow", seconds=20)
     lock = site.lock("labtool")
-    site.phase("protect", lock)
-    given_up = site.phase("patch", lock, timeout=2)
+    given_up = site.phase("protect patch", lock, timeout=2)
     assert "goes on" in given_up.failures["h1"]
     assert "still at work" in site.phase("restore", lock).of("refused")["reason"]
     assert site.phase("verify", lock).of("state")["at_work"] is True
@@ -395,8 +424,7 @@ def test_service_on_a_replaced_library_is_restarted(site: Site) -> None:
     site.shell("systemctl restart labapp")
     publish(site.lab, "1.1", "lablib", behaviour="library")
     lock = site.lock("lablib")
-    site.phase("protect", lock)
-    patched = site.phase("patch", lock)
+    patched = site.phase("protect patch", lock)
     assert patched.of("transaction")["restarted"] == ["labapp.service"]
     assert patched.of("state")["deleted_libraries"] == []
 
@@ -404,8 +432,7 @@ def test_service_on_a_replaced_library_is_restarted(site: Site) -> None:
 def test_reboot_that_is_required_is_done_and_proved(site: Site) -> None:
     publish(site.lab, "1.1", "labtool", behaviour="needs-reboot")
     lock = site.lock("labtool")
-    site.phase("protect", lock)
-    patched = site.phase("patch", lock, reboot="if-required")
+    patched = site.phase("protect patch", lock, reboot="if-required")
     reboot = patched.of("reboot")
     assert reboot["done"] is True
     assert reboot["boot_id_before"] != reboot["boot_id_after"]
@@ -417,8 +444,7 @@ def test_rival_updaters_are_held_over_a_reboot_and_given_back(site: Site) -> Non
     publish(site.lab, "1.1", "labtool")
     lock = site.lock("labtool")
     assert site.shell("systemctl is-active apt-daily.timer") == "active"
-    site.phase("protect", lock)
-    site.phase("patch", lock, reboot="always")
+    site.phase("protect patch", lock, reboot="always")
     site.shell("systemctl start apt-daily.service")
     assert site.shell("systemctl show -p ConditionResult --value apt-daily.service") == "no"
     site.phase("release", lock)

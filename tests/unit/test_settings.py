@@ -68,6 +68,9 @@ mirror = 5
 format = "json"
 level = "warning"
 
+[telemetry]
+endpoint = "https://collector.example.org:4318/v1/traces"
+
 [retention]
 keep = "200d"
 at_least = "30d"
@@ -112,6 +115,7 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert settings.checkpoint_file == Path("/var/log/patch-checkpoints")
     assert settings.signing_key == Path("/srv/keys/signing-key.pem")
     assert settings.log == LogSettings(LogForm.JSON, LogLevel.WARNING)
+    assert settings.traces == "https://collector.example.org:4318/v1/traces"
     assert settings.retention == RetentionPolicy(
         keep=timedelta(days=200), at_least=timedelta(days=30), size=20 * 1024**3
     )
@@ -163,6 +167,11 @@ MISTAKES = {
         SITE + '[retention]\nkeep = "7d"\nat_least = "8d"\n',
         5,
         "retention.at_least is longer than retention.keep",
+    ),
+    "collector that is no address": (
+        SITE + '[telemetry]\nendpoint = "127.0.0.1:4318"\n',
+        4,
+        "telemetry.endpoint is no address of a collector; write http://HOST:4318/v1/traces",
     ),
     "log in a form that is not there": (
         SITE + '[log]\nformat = "xml"\n',

@@ -1,9 +1,8 @@
-"""The site's hosts, as Ansible itself resolves them: one start of ``ansible-inventory`` for each question."""
+"""The site's hosts, as Ansible itself resolves them: one start of ``ansible-inventory`` for each new question."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +12,7 @@ from typing import cast
 from orchestrator.adapters.ansible.defaults import host_defaults
 from orchestrator.adapters.ansible.hostvars import Reader, Value
 from orchestrator.adapters.ansible.installations import programs_of
+from orchestrator.adapters.ansible.listings import Listings, Stamp, says_who_is_there, stamp_of
 from orchestrator.adapters.ansible.lookups import Variables, from_environment, kept
 from orchestrator.adapters.ansible.programs import Programs
 from orchestrator.adapters.ansible.vaulted import opened
@@ -21,10 +21,9 @@ from orchestrator.errors import InvalidInput, Mistake
 
 #: As many broken hosts as a person can look at; the others are counted.
 _SHOWN = 20
-#: An inventory plugin's configuration names the plugin; what it answers can differ each time.
-_PLUGIN = re.compile(r"^\s*plugin\s*:", re.MULTILINE)
-#: Path, inode, size and time of change of every file.
-Stamp = tuple[tuple[str, int, int, int], ...]
+#: So many answers are kept in memory, each with all its hosts.
+_KEPT = 8
+_PROGRAM = "ansible-inventory"
 _ALL = {"all", "ungrouped"}
 #: Ansible's own answer to a name that is not there, or to a file that it cannot parse, is a warning.
 _STRICT = {
@@ -38,6 +37,7 @@ _STRICT = {
 class AnsibleInventory:
     """Implements ``ports.Inventory``. ``frozen`` returns the folder of a frozen content by its digest; ``programs`` is
     where the commands are that read it, and ``variables`` gives what passwords it looks up in the environment.
+    ``listings`` keeps Ansible's answers for other commands; without it each asks anew.
     """
 
     site: Path
@@ -46,34 +46,54 @@ class AnsibleInventory:
     vault_password: Secret = field(default_factory=lambda: Secret(""))
     variables: Variables = field(default=from_environment, repr=False)
     programs: Path = field(default_factory=lambda: programs_of({}, ""))
-    _known: dict[tuple[str, Path, Stamp], Sequence[Host]] = field(default_factory=dict, repr=False, compare=False)
+    listings: Listings | None = None
+    _known: dict[tuple[str, Stamp], Mapping[str, Host]] = field(default_factory=dict, repr=False, compare=False)
 
     def resolve(self, pattern: str, environment: Environment, content: str = "") -> Sequence[Host]:
         """Return the hosts that an Ansible pattern matches, sorted by name; from the frozen content, if one is named.
 
         Raises InvalidInput where the pattern or the inventory is not usable, Unavailable where Ansible is missing.
         """
+        return tuple(self._resolved(pattern, environment, content).values())
+
+    def frozen_hosts(self, pattern: str, environment: Environment, content: str) -> Mapping[str, Host]:
+        """Return what ``resolve`` does of frozen content, by name."""
+        return self._resolved(pattern, environment, content)
+
+    def _resolved(self, pattern: str, environment: Environment, content: str) -> Mapping[str, Host]:
         folder = self.frozen(content) if content else self.site
         inventory = folder / "inventories" / environment
         _check(pattern, inventory)
-        stamp = stamp_of(folder, inventory)
-        if stamp is not None and (known := self._known.get((pattern, inventory, stamp))) is not None:
+        stamp = stamp_of(folder, inventory, self.programs / _PROGRAM, is_frozen=bool(content))
+        if stamp and (known := self._known.get((pattern, stamp))) is not None:
             return known
-        listed = self._listed(pattern, folder, inventory)
+        hosts = {host.name: host for host in self._asked(pattern, environment, folder, inventory, stamp)}
+        if stamp and says_who_is_there(stamp):
+            while len(self._known) >= _KEPT:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[pattern, stamp] = hosts
+        return hosts
+
+    def _asked(
+        self, pattern: str, environment: Environment, folder: Path, inventory: Path, stamp: Stamp | None
+    ) -> Sequence[Host]:
+        answer = self.listings.find(pattern, stamp) if self.listings and stamp else None
+        if answer is None:
+            answer = self._answer(pattern, folder, inventory)
+            if self.listings and stamp:
+                self.listings.keep(pattern, stamp, inventory, answer)
+        listed = cast(Mapping[str, Value], json.loads(answer))
         groups = _groups(listed)
         if not groups:
             raise InvalidInput(
                 f"the pattern {pattern!r} matches no host of the {environment} inventory ({inventory}). "
                 "Look at what there is: orchestrator host list"
             )
-        hosts = self._read(listed, groups, folder, inventory)
-        if stamp is not None:
-            self._known[pattern, inventory, stamp] = hosts
-        return hosts
+        return self._read(listed, groups, folder, inventory)
 
-    def _listed(self, pattern: str, folder: Path, inventory: Path) -> Mapping[str, Value]:
+    def _answer(self, pattern: str, folder: Path, inventory: Path) -> str:
         programs = Programs(folder=folder, programs=self.programs, vault_password=self.vault_password)
-        argv = ["ansible-inventory", "-i", str(inventory), "--list", f"--limit={pattern}"]
+        argv = [_PROGRAM, "-i", str(inventory), "--list", f"--limit={pattern}"]
         answer = programs.run(argv, _STRICT)
         if answer.rc:
             what = "Could not match supplied host pattern, ignoring: "
@@ -84,7 +104,7 @@ class AnsibleInventory:
                     "no such host or group."
                 )
             raise InvalidInput(f"Ansible cannot read the inventory {inventory}: {answer.reason}")
-        return cast(Mapping[str, Value], json.loads(answer.out))
+        return answer.out
 
     def _read(
         self, listed: Mapping[str, Value], groups: Mapping[str, set[str]], folder: Path, inventory: Path
@@ -110,19 +130,6 @@ class AnsibleInventory:
             told = f"{len(mistakes)} hosts of {inventory} have variables that cannot be used{more}:"
             raise InvalidInput(told, mistakes[:_SHOWN])
         return tuple(hosts)
-
-
-def stamp_of(folder: Path, inventory: Path) -> Stamp | None:
-    """Return what changes whenever an inventory file does; None where programs or plugins say who is there."""
-    found = []
-    for file in sorted((folder / "ansible.cfg", *inventory.rglob("*"))):
-        if not file.is_file():
-            continue
-        status = file.stat()
-        if status.st_mode & 0o111 or _PLUGIN.search(file.read_text(errors="replace")):
-            return None
-        found.append((str(file), status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(found)
 
 
 def _check(pattern: str, inventory: Path) -> None:

@@ -11,11 +11,11 @@ import io
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from orchestrator.adapters.ansible import kit_inventory, kit_text
 from orchestrator.adapters.ansible.defaults import read_config
@@ -57,7 +57,7 @@ class FolderKit:
     environment: Environment = Environment.PRODUCTION
     installations: Mapping[str, Path] = field(default_factory=dict)
 
-    def write(self, plan: PatchPlan, hosts: Sequence[Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
+    def write(self, plan: PatchPlan, hosts: Mapping[str, Host], patch_jobs: Mapping[str, Mapping[str, Plain]]) -> Path:
         """Write the kit, or complete it; return its folder.
 
         The first time everything is written and tried; later, for the same plan, only the jobs are, so that it holds
@@ -66,9 +66,9 @@ class FolderKit:
         folder = self.state / "kits" / plan.change
         # Shards of one change write their tokens side by side.
         with _alone(folder):
-            mark = _mark(folder)
-            if mark.get("plan") == plan.digest:
-                for path, content in _jobs(plan, hosts, patch_jobs, frozenset(mark["hosts"]), folder).items():
+            written = _mark(_read(folder / _MARK))
+            if written.plan == plan.digest:
+                for path, content in _jobs(plan, hosts, patch_jobs, written.hosts, folder).items():
                     _put(folder / path, content)
             else:
                 known = self._write_all(folder, plan, hosts, patch_jobs)
@@ -76,14 +76,14 @@ class FolderKit:
         return folder
 
     def _write_all(
-        self, folder: Path, plan: PatchPlan, hosts: Sequence[Host], patch_jobs: Mapping[str, Mapping[str, Plain]]
+        self, folder: Path, plan: PatchPlan, hosts: Mapping[str, Host], patch_jobs: Mapping[str, Mapping[str, Plain]]
     ) -> frozenset[str]:
         root = self.frozen(plan.content.digest)
         files = site_files(root)
         programs = Programs(folder=root, vault_password=self.vault_password)
         inventory = kit_inventory.exported(programs, self.environment, files)
         known = kit_inventory.host_names(inventory)
-        lost = sorted(host.name for host in hosts if host.name not in known)
+        lost = sorted(hosts.keys() - known)
         if lost:
             raise Unavailable(
                 f"no rollback kit can be written for {plan.change}: the frozen inventory has no {', '.join(lost[:10])}."
@@ -93,7 +93,7 @@ class FolderKit:
             _HOSTS: inventory.encode(),
             **jobs,
             "ansible.cfg": _ansible_cfg(root),
-            "known_hosts": _known_hosts(hosts, self.state / "known_hosts"),
+            "known_hosts": _known_hosts(hosts.values(), self.state / "known_hosts"),
         }
         _lay_out(folder, made, _copies(files, self.environment))
         self._try(folder, plan, {host for content in jobs.values() for host in kit_inventory.batch_hosts(content)})
@@ -102,7 +102,7 @@ class FolderKit:
     def _try(self, folder: Path, plan: PatchPlan, wanted: set[str]) -> None:
         """Have each Ansible load the playbook and name its hosts, as it would for the person who types the command."""
         listed: set[str] = set()
-        for installation in kit_text.installations(plan):
+        for installation in plan.installations:
             programs = Programs(folder=folder, programs=programs_of(self.installations, installation))
             answer = programs.run([*kit_text.command(plan, installation), "--list-hosts"])
             if answer.rc:
@@ -112,14 +112,14 @@ class FolderKit:
             raise _useless(folder, plan, f"restore.yml leaves out {', '.join(sorted(wanted - listed)[:10])}")
 
     def _texts(
-        self, folder: Path, plan: PatchPlan, hosts: Sequence[Host], variables: Mapping[str, Path], inventory: str
+        self, folder: Path, plan: PatchPlan, hosts: Mapping[str, Host], variables: Mapping[str, Path], inventory: str
     ) -> dict[str, bytes]:
         facts = kit_text.Facts(
             folder=folder,
             plan=plan,
-            hosts=hosts,
+            hosts=tuple(hosts.values()),
             snapshots=self._snapshots(plan, hosts),
-            programs={name: programs_of(self.installations, name) for name in kit_text.installations(plan)},
+            programs={name: programs_of(self.installations, name) for name in plan.installations},
             kept=_kept([inventory, *map(_text, variables.values())]),
             is_vaulted=any("$ANSIBLE_VAULT" in text for text in (inventory, *map(_text, variables.values()))),
         )
@@ -128,12 +128,12 @@ class FolderKit:
             found["restore-snapshots.sh"] = kit_text.snapshot_script(facts).encode()
         return found
 
-    def _snapshots(self, plan: PatchPlan, hosts: Sequence[Host]) -> dict[str, dict[str, Sequence[str]]]:
-        by_name, found = {host.name: host for host in hosts}, {}
+    def _snapshots(self, plan: PatchPlan, hosts: Mapping[str, Host]) -> dict[str, dict[str, Sequence[str]]]:
+        found = {}
         for one in plan.hosts:
-            tools = [name for name in one.providers if name in self.restore_lines and one.host in by_name]
+            tools = [name for name in one.providers if name in self.restore_lines and one.host in hosts]
             if tools:
-                host = by_name[one.host]
+                host = hosts[one.host]
                 found[one.host] = {name: self.restore_lines[name](host, plan.change) for name in tools}
         return found
 
@@ -175,7 +175,7 @@ def _ansible_cfg(root: Path) -> bytes:
     return text.getvalue().encode()
 
 
-def _known_hosts(hosts: Sequence[Host], pinned: Path) -> bytes:
+def _known_hosts(hosts: Iterable[Host], pinned: Path) -> bytes:
     """Return the keys that the site has pinned, and those in the files that hosts are checked against."""
     files = {Path(host.connection.known_hosts or "~/.ssh/known_hosts").expanduser() for host in hosts}
     lines = [line for file in (pinned, *sorted(files)) for line in _read(file).splitlines() if line.strip()]
@@ -184,22 +184,24 @@ def _known_hosts(hosts: Sequence[Host], pinned: Path) -> bytes:
 
 def _jobs(
     plan: PatchPlan,
-    hosts: Sequence[Host],
+    hosts: Mapping[str, Host],
     patch_jobs: Mapping[str, Mapping[str, Plain]],
     known: frozenset[str],
     folder: Path | None = None,
 ) -> dict[str, bytes]:
     """Return the sources that have these jobs, by path; with what the folder's say of other hosts already."""
-    by_file: dict[str, dict[str, Mapping[str, Plain]]] = {}
-    for at, host in enumerate(dict.fromkeys([*(planned.host for planned in plan.hosts), *patch_jobs])):
-        if (job := patch_jobs.get(host)) is not None:
-            by_file.setdefault(f"inventory/patch_batch-{at // _IN_A_FILE + 1:03}.json", {})[host] = job
-    installations = {host.host: host.ansible for host in plan.hosts if host.ansible}
-    named = [host for host in hosts if host.name in patch_jobs]
-    return {
-        path: kit_inventory.batch(named, jobs, known, _read(folder / path) if folder else b"", installations)
-        for path, jobs in by_file.items()
-    }
+    by_file: dict[int, dict[str, Mapping[str, Plain]]] = {}
+    for name, job in patch_jobs.items():
+        by_file.setdefault(plan.places.get(name, len(plan.hosts)) // _IN_A_FILE, {})[name] = job
+    found = {}
+    for number, jobs in by_file.items():
+        path = f"inventory/patch_batch-{number + 1:03}.json"
+        named = [hosts[name] for name in jobs if name in hosts]
+        beside = plan.hosts[number * _IN_A_FILE : (number + 1) * _IN_A_FILE]
+        installations = {} if plan.installations == ("",) else {host.host: host.ansible for host in beside}
+        before = _read(folder / path) if folder else b""
+        found[path] = kit_inventory.batch(named, jobs, known, before, installations)
+    return found
 
 
 @contextmanager
@@ -245,12 +247,22 @@ def _put(file: Path, content: bytes, *, executable: bool = False) -> None:
     draft.rename(file)
 
 
-def _mark(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """For which plan a kit was written in full, and the hosts that its inventory knows."""
+
+    plan: str = ""
+    hosts: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=4)
+def _mark(content: bytes) -> _Written:
+    """Read the mark of a kit; every shard of a change does, and it names all of its hosts."""
     try:
-        found = json.loads(_read(folder / _MARK))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = json.loads(content)
+        return _Written(plan=found["plan"], hosts=frozenset(found["hosts"]))
+    except (ValueError, KeyError, TypeError):
+        return _Written()
 
 
 def _read(file: Path) -> bytes:

@@ -71,12 +71,12 @@ def batch(
     patch_jobs: Mapping[str, Mapping[str, Plain]],
     known: frozenset[str],
     before: bytes,
-    installations: Mapping[str, str] | None = None,
+    installations: Mapping[str, str],
 ) -> bytes:
     """Return the inventory source that says what is done to which host: group ``patch_batch``, variable ``patch_job``.
 
     Hosts that ``before`` named and that are not named any more stay in it. Where hosts need several Ansible
-    installations (host -> name), each of these has a group.
+    ``installations`` (host -> name, "" for the controller's own), each of these has a group.
     """
     keys = {host.name: host.connection.key_file for host in hosts}
     said = {**_hosts(before)}
@@ -85,8 +85,8 @@ def batch(
             key_file = {"ansible_ssh_private_key_file": _literal(keys[name])} if keys.get(name) else {}
             said[name] = {"patch_job": _job(job), **key_file}
     source: dict[str, dict[str, dict[str, Plain]]] = {"patch_batch": {"hosts": dict(sorted(said.items()))}}
-    for name in sorted(said) if any((installations or {}).values()) else ():
-        source.setdefault(group_of((installations or {}).get(name, "")), {"hosts": {}})["hosts"][name] = {}
+    for name in sorted(said) if installations else ():
+        source.setdefault(group_of(installations.get(name, "")), {"hosts": {}})["hosts"][name] = {}
     return json.dumps(source, indent=1, ensure_ascii=False).encode()
 
 

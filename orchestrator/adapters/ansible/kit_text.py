@@ -35,14 +35,9 @@ class Facts:
     kept: Sequence[Lookup] = ()
 
 
-def installations(plan: PatchPlan) -> tuple[str, ...]:
-    """Return the names of the Ansible installations that the planned hosts need, "" for the controller's own."""
-    return tuple(sorted({host.ansible for host in plan.hosts})) or ("",)
-
-
 def command(plan: PatchPlan, installation: str) -> list[str]:
     """Return the command that puts the hosts of an installation back: all of them, where there is no other."""
-    limit = [] if installations(plan) == ("",) else ["--limit", group_of(installation)]
+    limit = [] if plan.installations == ("",) else ["--limit", group_of(installation)]
     return ["ansible-playbook", "-i", "inventory", "playbooks/restore.yml", *limit]
 
 
@@ -95,7 +90,7 @@ def _commands(facts: Facts) -> list[str]:
     plan, there = facts.plan, f"    cd {shlex.quote(str(facts.folder))} && "
     vault = " --ask-vault-pass" if facts.is_vaulted else ""
     plain = f"ansible-playbook -i inventory playbooks/restore.yml{vault}"
-    names = installations(plan)
+    names = plan.installations
     if names == ("",):
         return [f"PUT ALL HOSTS BACK\n{there}{plain}", f"PUT ONE HOST BACK\n{there}{plain} --limit HOST"]
     lines = [f"{there}{_program(facts, name)} {shlex.join(command(plan, name)[1:])}{vault}" for name in names]
@@ -137,7 +132,7 @@ def _what_happens(facts: Facts) -> str:
 def _needed(facts: Facts) -> str:
     keys = sorted({host.connection.key_file for host in facts.hosts if host.connection.key_file})
     lines = [
-        *(_ansible(facts, name) for name in installations(facts.plan)),
+        *(_ansible(facts, name) for name in facts.plan.installations),
         *(f"the SSH key {key} (it is not in this folder)" for key in keys),
     ]
     for kept in facts.kept:
@@ -153,7 +148,7 @@ def _ansible(facts: Facts, installation: str) -> str:
     told = f"ansible-core {versions.get('ansible-core', '')}"
     if "ansible" in versions:
         told += f" with the collections of ansible {versions['ansible']}"
-    if installations(facts.plan) == ("",):
+    if facts.plan.installations == ("",):
         return told
     where = f" (it was in {facts.programs[installation]})" if installation else ""
     return f"for the hosts of {group_of(installation)}: {told}{where}"
@@ -196,7 +191,7 @@ def _hosts(facts: Facts) -> str:
         plan = plans.get(host.name)
         if plan:
             back = f"{plan.rollback_class} ({', '.join(plan.providers)})"
-            ansible = f" {group_of(plan.ansible)}" if installations(facts.plan) != ("",) else ""
+            ansible = f" {group_of(plan.ansible)}" if facts.plan.installations != ("",) else ""
             rows.append(f"  {host.name:30} {host.connection.address:30} {plan.statefulness:12} {back}{ansible}")
-    more = "" if installations(facts.plan) == ("",) else ", GROUP OF ITS ANSIBLE"
+    more = "" if facts.plan.installations == ("",) else ", GROUP OF ITS ANSIBLE"
     return "\n".join([f"HOSTS: NAME, ADDRESS, WHAT IT KEEPS, WAY BACK{more}", *rows])

@@ -74,8 +74,10 @@ class Http(ServiceCheck):
 
     @property
     def usual_name(self) -> str:
-        """Return the address as its name."""
-        return f"http {self.url}"
+        """Return as its name what is asked of each host: ``http :8080/health``."""
+        scheme, _, rest = self.url.partition("://")
+        asked = rest.removeprefix("{address}").removeprefix("{host}")
+        return f"http {self.url}" if asked == rest else f"{scheme} {asked or '/'}"
 
 
 class Tcp(ServiceCheck):

@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ from orchestrator.domain.journal import Outcome, StepRecord
 from orchestrator.domain.metrics import Figures
 from orchestrator.domain.plan import PatchPlan, Prediction
 from orchestrator.domain.rollback import RollbackPoint
-from orchestrator.domain.run import HostRun
+from orchestrator.domain.run import HostRun, HostStatus
 from orchestrator.errors import NotFound
 from orchestrator.ports import ChainHead, Lease
 
@@ -42,7 +42,6 @@ class SqlStore:
         self._db = database
         # A plan is named by its digest and never changes, and one of thousands of hosts takes a while to read.
         self._plan = lru_cache(maxsize=_PLANS)(self._read_plan)
-        self._decoded = lru_cache(maxsize=_PLANS)(partial(decode, tuple[Prediction, ...]))
 
     @contextmanager
     def begin(self) -> Iterator[SqlWriting]:
@@ -103,21 +102,47 @@ class SqlStore:
         """Return a plan."""
         return self._plan(digest)
 
-    def predictions(self, digest: str) -> Sequence[Prediction]:
+    def predictions(self, digest: str, hosts: Collection[str] | None = None) -> Sequence[Prediction]:
         """Return what stands beside a plan."""
-        rows = self._rows(sa.select(t.plan.c.predictions).where(t.plan.c.digest == digest))
-        return self._decoded(str(rows[0].predictions)) if rows else ()
+        beside = (t.prediction.c.plan == digest) & _among(t.prediction.c.host, hosts)
+        rows = self._rows(sa.select(t.prediction.c.document).where(beside).order_by(t.prediction.c.host))
+        return [decode(Prediction, row.document) for row in rows]
 
     def runs(self, change: str, hosts: Collection[str] | None = None) -> Sequence[HostRun]:
         """Return where the hosts of a change stand."""
-        mine = (t.host_run.c.change == change) & _among(t.host_run.c.host, hosts)
+        return self._runs((t.host_run.c.change == change) & _among(t.host_run.c.host, hosts))
+
+    def remarkable(self, change: str) -> Sequence[HostRun]:
+        """Return those that are not ordinary."""
+        return self._runs((t.host_run.c.change == change) & t.host_run.c.ordinary.is_(False))
+
+    def first_batch(self, change: str, statuses: Collection[HostStatus]) -> Sequence[HostRun]:
+        """Return the hosts that stand so of the first wave and batch that has any."""
+        return self._batch(change, statuses, t.host_run.c.wave, t.host_run.c.batch)
+
+    def last_batch(self, change: str, statuses: Collection[HostStatus]) -> Sequence[HostRun]:
+        """Return the hosts that stand so of the last wave and batch that has any."""
+        return self._batch(change, statuses, t.host_run.c.wave.desc(), t.host_run.c.batch.desc())
+
+    def _batch(self, change: str, statuses: Collection[HostStatus], *order: sa.ColumnElement[int]) -> Sequence[HostRun]:
+        mine = (t.host_run.c.change == change) & t.host_run.c.status.in_(sorted(status.value for status in statuses))
+        rows = self._rows(sa.select(t.host_run.c.wave, t.host_run.c.batch).where(mine).order_by(*order).limit(1))
+        if not rows:
+            return []
+        return self._runs(mine & (t.host_run.c.wave == rows[0].wave) & (t.host_run.c.batch == rows[0].batch))
+
+    def _runs(self, mine: sa.ColumnElement[bool]) -> Sequence[HostRun]:
         query = sa.select(t.host_run.c.document).where(mine)
         rows = self._rows(query.order_by(t.host_run.c.wave, t.host_run.c.batch, t.host_run.c.host))
         return [decode(HostRun, row.document) for row in rows]
 
-    def steps(self, change: str, hosts: Collection[str] | None = None) -> Sequence[StepRecord]:
+    def steps(
+        self, change: str, hosts: Collection[str] | None = None, outcome: Outcome | None = None
+    ) -> Sequence[StepRecord]:
         """Return the journal of a change, oldest first."""
         mine = (t.host_step.c.change == change) & _among(t.host_step.c.host, hosts)
+        if outcome is not None:
+            mine &= t.host_step.c.outcome == outcome.value
         query = sa.select(t.host_step.c.document).where(mine)
         rows = self._rows(query.order_by(t.host_step.c.started_at, t.host_step.c.job, t.host_step.c.host))
         return [decode(StepRecord, row.document) for row in rows]

@@ -72,7 +72,14 @@ plan = sa.Table(
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("change", sa.String(64), nullable=False, index=True),
     sa.Column("document", sa.Text, nullable=False),
-    sa.Column("predictions", sa.Text, nullable=False),
+)
+
+prediction = sa.Table(
+    "prediction",
+    metadata,
+    sa.Column("plan", sa.String(64), primary_key=True),
+    sa.Column("host", sa.String(253), primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
 )
 
 host_run = sa.Table(
@@ -83,7 +90,9 @@ host_run = sa.Table(
     sa.Column("wave", sa.Integer, nullable=False),
     sa.Column("batch", sa.Integer, nullable=False),
     sa.Column("status", sa.String(32), nullable=False, index=True),
+    sa.Column("ordinary", sa.Boolean, nullable=False),
     sa.Column("document", sa.Text, nullable=False),
+    sa.Index("ix_host_run_ordinary", "change", "ordinary"),
 )
 
 host_step = sa.Table(

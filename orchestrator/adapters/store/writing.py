@@ -23,6 +23,9 @@ from orchestrator.domain.rollback import RollbackPoint
 from orchestrator.domain.run import HostRun
 from orchestrator.errors import Refused, StaleChange
 
+#: For so many hosts a shard's lease asks by name; for all hosts of a change it reads what others hold.
+_FEW = 1000
+
 
 class SqlWriting:
     """Implements ``ports.Writing`` on one open connection."""
@@ -83,16 +86,17 @@ class SqlWriting:
     def keep_plan(self, plan: PatchPlan, predictions: Sequence[Prediction]) -> None:
         """Keep a plan under its digest; the same plan again takes the newer predictions."""
         key = plan.digest
-        self._db.execute(sa.delete(t.plan).where(t.plan.c.digest == key))
-        row = {"digest": key, "change": plan.change, "document": encode(plan), "predictions": encode(predictions)}
-        self._db.execute(sa.insert(t.plan).values(row))
+        self._replace(t.plan, [{"digest": key, "change": plan.change, "document": encode(plan)}])
+        self._db.execute(sa.delete(t.prediction).where(t.prediction.c.plan == key))
+        if rows := [{"plan": key, "host": one.host, "document": encode(one)} for one in predictions]:
+            self._db.execute(sa.insert(t.prediction), rows)
 
     def keep_runs(self, runs: Sequence[HostRun]) -> None:
         """Write where the hosts stand, unless somebody has taken one of them over."""
         self._refuse_overtaken({run.host: run.token for run in runs if run.token})
         rows = [
             {"change": r.change, "host": r.host, "wave": r.wave, "batch": r.batch, "status": r.status.value}
-            | {"document": encode(r)}
+            | {"ordinary": r.is_ordinary, "document": encode(r)}
             for r in runs
         ]
         self._replace(t.host_run, rows)
@@ -138,7 +142,10 @@ class SqlWriting:
     def lease(self, hosts: Sequence[str], change: str, *, now: datetime, hold: timedelta) -> int:
         """Draw a token and lease all the hosts with it."""
         token = self.draw("token")
-        held = sa.select(t.lease.c.host, t.lease.c.change, t.lease.c.expires_at).where(t.lease.c.change != change)
+        rival = t.lease.c.change != change
+        if len(hosts) <= _FEW:
+            rival &= t.lease.c.host.in_(sorted(hosts))
+        held = sa.select(t.lease.c.host, t.lease.c.change, t.lease.c.expires_at).where(rival)
         rivals = {row.host: row for row in self._db.execute(held) if row.expires_at > moment(now)}
         taken = [f"{host} by {rivals[host].change}" for host in hosts if host in rivals]
         if taken:

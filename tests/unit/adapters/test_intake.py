@@ -152,7 +152,7 @@ def test_health_checks_keep_their_own_words(folder: Path) -> None:
     spec = submit(folder, asked("production: web")).spec
     assert spec.health == (
         HealthCheck(
-            name="http http://{address}:8080/health",
+            name="http :8080/health",
             kind=CheckKind.HTTP,
             options={
                 "url": "http://{address}:8080/health",
@@ -184,7 +184,7 @@ def test_the_checks_are_understood_by_those_who_carry_them_out(folder: Path) -> 
 
 def test_an_item_with_when_is_there_only_then(folder: Path) -> None:
     spec = submit(folder, asked('production: web, page: "http://{address}/"')).spec
-    assert [check.name for check in spec.health] == ["http http://{address}:8080/health", "page", "tcp 22", "curl"]
+    assert [check.name for check in spec.health] == ["http :8080/health", "page", "tcp 22", "curl"]
 
 
 def test_a_text_that_looks_like_something_else_stays_a_text(folder: Path) -> None:

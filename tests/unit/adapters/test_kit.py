@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -53,10 +53,10 @@ all:
         other: {ansible_host: 192.0.2.3}
       vars: {role: "{{ group_names[-1] }}"}
 """
-HOSTS_OF_PLAN = tuple(
-    Host(name=f"web{number}", connection=Connection(address=f"192.0.2.{number}")) for number in (1, 2)
-)
-ADDRESSES = [(host.name, host.connection.address) for host in HOSTS_OF_PLAN]
+HOSTS_OF_PLAN = {
+    f"web{number}": Host(name=f"web{number}", connection=Connection(address=f"192.0.2.{number}")) for number in (1, 2)
+}
+ADDRESSES = [(host.name, host.connection.address) for host in HOSTS_OF_PLAN.values()]
 
 
 class Site:
@@ -84,7 +84,7 @@ class Site:
         self.content.freeze(content)
         return content
 
-    def written(self, counter: int = 17, hosts: Sequence[Host] | None = None) -> Path:
+    def written(self, counter: int = 17, hosts: Mapping[str, Host] | None = None) -> Path:
         return self.kit.write(
             plan(self.frozen()),
             HOSTS_OF_PLAN if hosts is None else hosts,
@@ -173,7 +173,7 @@ def test_writing_again_brings_the_newest_token_without_asking_ansible(
 
 def test_host_that_is_not_named_again_stays_in_the_kit(site: Site) -> None:
     kit = site.written(17)
-    site.kit.write(plan(site.frozen()), HOSTS_OF_PLAN[:1], {"web1": job(18)})
+    site.kit.write(plan(site.frozen()), HOSTS_OF_PLAN, {"web1": job(18)})
     assert sorted(json.loads((kit / "inventory/patch_batch-001.json").read_text())["patch_batch"]["hosts"]) == [
         "web1",
         "web2",
@@ -255,8 +255,8 @@ def test_hosts_are_known_by_the_kits_own_file(site: Site, tmp_path: Path) -> Non
     options = f"ansible_ssh_common_args: -o UserKnownHostsFile={known}\nansible_ssh_executable: {tool}\n"
     site.write("inventories/production/group_vars/web.yml", f"colour: blue\nout: {site.out}\n{options}")
     site.write("roles/back/tasks/main.yml", "- ansible.builtin.ping:\n")
-    connection = replace(HOSTS_OF_PLAN[0].connection, known_hosts=str(known), key_file="/keys/own")
-    kit = site.written(hosts=[replace(HOSTS_OF_PLAN[0], connection=connection)])
+    connection = replace(HOSTS_OF_PLAN["web1"].connection, known_hosts=str(known), key_file="/keys/own")
+    kit = site.written(hosts={"web1": replace(HOSTS_OF_PLAN["web1"], connection=connection)})
     restore(kit, "--limit", "web1")
     assert (kit / "known_hosts").read_text() == "192.0.2.2 ssh-ed25519 BBBB\n192.0.2.1 ssh-ed25519 AAAA\n"
     line = said.read_text().splitlines()[0]
@@ -337,6 +337,16 @@ def test_hosts_that_need_another_ansible_are_put_back_by_it(site: Site) -> None:
     assert sorted(file.name for file in site.out.iterdir()) == ["web1", "web2"]
 
 
+def test_hosts_of_every_source_are_in_the_group_of_their_ansible(site: Site) -> None:
+    few = plan(site.frozen(), ansible="legacy-2")
+    others = (replace(few.hosts[1], host=f"old{number}") for number in range(49))
+    many = replace(few, hosts=(few.hosts[1], *others, few.hosts[0]))
+    jobs = {"web1": job(17), "web2": job(17)}
+    kit = replace(site.kit, installations={"legacy-2": LEGACY}).write(many, HOSTS_OF_PLAN, jobs)
+    source = json.loads((kit / "inventory/patch_batch-002.json").read_text())
+    assert source["patch_ansible_default"] == {"hosts": {"web1": {}}}
+
+
 def test_readme_says_which_ansible_puts_which_hosts_back(site: Site) -> None:
     kit = with_two_ansibles(site)
     text = (kit / "README.txt").read_text()
@@ -356,6 +366,6 @@ def test_kit_whose_ansible_is_gone_is_noticed_before_any_host_is_touched(site: S
 
 
 def test_host_that_the_frozen_inventory_does_not_know_is_refused(site: Site) -> None:
-    hosts = [*HOSTS_OF_PLAN, replace(HOSTS_OF_PLAN[0], name="stranger")]
+    hosts = HOSTS_OF_PLAN | {"stranger": replace(HOSTS_OF_PLAN["web1"], name="stranger")}
     with pytest.raises(Unavailable, match="the frozen inventory has no stranger"):
         site.written(hosts=hosts)

@@ -40,12 +40,12 @@ def starting_content(folder: Path, inventory: str) -> SiteContent:
 
 
 def test_kit_takes_a_patched_host_back_and_a_second_time_changes_nothing(lab: Lab, tmp_path: Path) -> None:
-    site = playbooks.Site(lab, tmp_path)
+    site = playbooks.Site(lab, tmp_path, {})
     content = starting_content(tmp_path, lab.inventory())
     found = content.read()
     content.freeze(found)
     inventory = AnsibleInventory(site=content.site, frozen=content.root, site_key=b"key")
-    hosts = inventory.resolve("h1", Environment.PRODUCTION, found.digest)
+    hosts = inventory.frozen_hosts("h1", Environment.PRODUCTION, found.digest)
 
     playbooks.publish(lab, "2.0")
     lab.run("h1", ["apt-get", "-qq", "update"])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from orchestrator.domain.clusters import is_in_service, why_no_drain, why_not_next
 from orchestrator.domain.inventory import Connection, Host
 from orchestrator.domain.plan import Content, ContentFile
-from orchestrator.domain.rollout import Amount, OneAtATimePer, RolloutPolicy, waves
-from orchestrator.domain.run import STILL_DRAINED, HostRun, HostStatus
+from orchestrator.domain.rollout import Amount, Budget, OneAtATimePer, RolloutPolicy, waves
+from orchestrator.domain.run import STILL_DRAINED, HostRun, HostStatus, judge
 from tests.fakes.values import run
 
 STATUSES = st.sampled_from(HostStatus)
@@ -40,6 +40,15 @@ def test_member_begins_only_when_all_others_of_its_cluster_are_in_service(fleet:
             r for r in runs if r.host != one.host and clusters[one.host] and clusters[r.host] == clusters[one.host]
         ]
         assert (one.host in held) is any(not is_in_service(other) for other in others)
+
+
+@given(FLEETS)
+def test_ordinary_hosts_need_not_be_looked_at(fleet: list[tuple[HostRun, str]]) -> None:
+    runs, clusters = [run for run, _ in fleet], {run.host: cluster for run, cluster in fleet}
+    remarkable, hosts = [run for run in runs if not run.is_ordinary], [*clusters]
+    limits = Budget(planned=len(runs), max_failures=1, max_unfit=1)
+    assert why_not_next(remarkable, clusters, hosts) == why_not_next(runs, clusters, hosts)
+    assert judge(remarkable, limits) == judge(runs, limits)
 
 
 @given(FLEETS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.domain.inventory import Connection, Environment, Host
@@ -11,7 +11,7 @@ from orchestrator.domain.probe import Needs, ProbeReport, Stage
 from orchestrator.errors import InvalidInput
 from orchestrator.flow.knocking import KnockingRunner
 
-HOSTS = [Host(name=name, connection=Connection(address=name)) for name in ("win1", "win2", "web1", "other")]
+HOSTS = {name: Host(name=name, connection=Connection(address=name)) for name in ("win1", "win2", "web1", "other")}
 JOB = Job(
     id="CHG-0001.w1.protect", change="CHG-0001", playbook="protect.yml", environment=Environment.PRODUCTION,
     content="c", hosts=tuple(HostJob(host=name, patch_job={}) for name in ("win1", "win2", "web1")), timeout=60,
@@ -104,7 +104,7 @@ def test_job_that_has_begun_is_waited_for_as_it_is() -> None:
 
 
 def test_inventory_that_cannot_be_read_stops_nothing() -> None:
-    def unreadable(_: Job) -> Sequence[Host]:
+    def unreadable(_: Job) -> Mapping[str, Host]:
         raise InvalidInput("no inventory")
 
     runner = Runner()
