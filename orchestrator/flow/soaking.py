@@ -70,9 +70,7 @@ def _patched(working: Working, canary: Wave) -> list[HostRun]:
     return [run for run in working.runs() if run.wave == canary.number and run.status is HostStatus.DONE]
 
 
-def _looked_at_again(
-    working: Working, change: ChangeRequest, runs: Sequence[HostRun], *, name: str
-) -> list[HostRun]:
+def _looked_at_again(working: Working, change: ChangeRequest, runs: Sequence[HostRun], *, name: str) -> list[HostRun]:
     """Return the canaries of which there is something to tell: they have failed after all, or have new warnings."""
     crew, names = working.crew, [run.host for run in runs]
     batch = working.batch(change, names, name=name)
