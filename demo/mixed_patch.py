@@ -76,6 +76,10 @@ def _hold_against_record(stage: Stage, change: str) -> None:
     if untouched != set(_UNTOUCHED) or begun & untouched or set(old.lines) != {f"{PACKAGE}\t1.0"}:
         raise DemoError(f"{_named(_UNTOUCHED)} were to be untouched; the record and the hosts above say otherwise.")
     stage.terminal.good(f"nothing was begun on {_named(_UNTOUCHED)}")
+    tell(
+        f"{LOST} waits for a person. Once it is switched on (python -m lab --instance {stage.places.instance} windows",
+        f"power-on {LOST}), it can be asked what became of it: orchestrator host reconcile {change} {LOST}",
+    )
 
 
 def _named(hosts: Sequence[str]) -> str:
