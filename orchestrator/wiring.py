@@ -254,6 +254,9 @@ class Site:
 
         name = new_name()
         with only_one(self.carriers.lock) if self.has_one_worker else nullcontext():
+            # The engine's own start would fail where several workers begin with an empty database.
+            if self.ledger.queue is not None:
+                self.ledger.queue.ready()
             durable = Durable(
                 crew=replace(self.crew, tracer=self.tracer),
                 engine=self._engine,

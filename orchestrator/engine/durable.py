@@ -100,7 +100,7 @@ NAME = "patch-orchestrator"
 def prepare(url: str) -> None:
     """Make the engine's tables, or bring them to the version that it needs; harmless where they are."""
     logging.getLogger("dbos").setLevel(logging.ERROR)
-    DBOS.migrate(url)
+    _make_tables(url)
     client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), application_name=NAME)
     try:
         # A worker that finds the lines when it starts need not look for them later.
@@ -108,6 +108,18 @@ def prepare(url: str) -> None:
             client.register_queue(line, polling_interval_sec=POLL, on_conflict="never_update")
     finally:
         client.destroy()
+
+
+def _make_tables(url: str, attempts: int = 5) -> None:
+    """Make the engine's tables. It does not keep others from doing so at the same moment; one of them fails then."""
+    for left in reversed(range(attempts)):
+        try:
+            DBOS.migrate(url)
+            return
+        except DBAPIError:
+            if not left:
+                raise
+            time.sleep(PATIENCE)
 
 
 class Durable:

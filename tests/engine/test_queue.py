@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,7 +22,9 @@ from orchestrator.flow import staging
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.sharding import Shard, Task
 from tests.fakes.site import OMAR, FakeSite
+from tests.postgres import running
 
+ROOT = Path(__file__).parents[2]
 AT_ONCE = 40
 
 
@@ -44,6 +48,36 @@ def site(url: str, engine: sa.Engine, tmp_path: Path) -> Iterator[FakeSite]:
         site = FakeSite(database, tmp_path)
         site.ledger = Ledger(site.store, site.clock, LazyQueue(url, lambda: engine))
         yield site
+
+
+#: What a worker does first.
+BEGIN = """
+import sys
+from orchestrator.adapters.store import upgrade
+from orchestrator.engine.durable import prepare
+print("ready", flush=True)
+sys.stdin.read()
+upgrade(sys.argv[1])
+prepare(sys.argv[1])
+"""
+
+
+@pytest.mark.postgres
+def test_workers_that_begin_together_with_an_empty_database_all_begin() -> None:
+    with running() as server:
+        url = server.url(server.new_database())
+        argv = [sys.executable, "-c", BEGIN, url]
+        begun = [subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
+        for process in begun:
+            assert process.stdout
+            process.stdout.readline()  # It has imported everything.
+        for process in begun:
+            assert process.stdin
+            process.stdin.close()
+        assert [process.wait() for process in begun] == [0, 0, 0, 0]
+        for process in begun:
+            assert process.stdout
+            process.stdout.close()
 
 
 def in_line(engine: sa.Engine) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -13,6 +15,8 @@ from orchestrator.errors import Unavailable
 
 #: SQLite waits so long for another writer, PostgreSQL ends a transaction whose owner sleeps so long (milliseconds).
 PATIENCE_MS = 30_000
+#: Whoever makes tables holds the lock of this number.
+_MAKING_TABLES = 0x7061746368
 _MIGRATIONS = Path(__file__).parent / "migrations"
 PRAGMAS = (f"busy_timeout={PATIENCE_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 
@@ -70,7 +74,23 @@ def upgrade(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["url"] = url
-    command.upgrade(config, "head")
+    with _alone(url):
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """Let nobody else make tables meanwhile. SQLite has one writer, and whoever comes second finds them made."""
+    if sa.make_url(url).get_backend_name() == "sqlite":
+        yield
+        return
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _MAKING_TABLES})
+            yield
+    finally:
+        engine.dispose()  # Which ends the connection, and the lock with it.
 
 
 def _version(url: str) -> str:
