@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -20,6 +21,12 @@ _LONGEST_FIRST: dict[str, int] = {
 }
 
 pytest_plugins = ["lab.pytest_plugin", "lab.windows.pytest_plugin"]
+
+
+def pytest_configure() -> None:
+    """Let commands be ended by Ctrl-C: a shell takes that from whatever it starts in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -43,7 +43,16 @@ class Order:
 
 
 def run(words: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Give a command, with nothing on its standard input. Raises TimeoutExpired, and ends the command then."""
+    """Give a command, with nothing on its standard input. Raises TimeoutExpired, and ends the command then.
+
+    What is imported from somewhere else cannot be forked: with another ``PYTHONPATH`` the command is started.
+    """
+    if env.get("PYTHONPATH", str(_ROOT)) != str(_ROOT):
+        argv = [sys.executable, "-m", "orchestrator", *words]
+        nothing = subprocess.DEVNULL
+        return subprocess.run(
+            argv, env=env, cwd=cwd, timeout=timeout, stdin=nothing, capture_output=True, text=True, check=False
+        )
     asked = json.dumps([["orchestrator", *words], dict(env), str(cwd)]).encode()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as server:
         server.connect(_address())
