@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape
 
 from orchestrator.domain.admission import Durations, estimate
@@ -19,7 +19,7 @@ from orchestrator.flow import reports
 from orchestrator.flow.crew import Attempt, Crew
 from orchestrator.flow.findings import Findings, found_by
 from orchestrator.flow.looking import Look, look_of, looked, scan
-from orchestrator.flow.proving import Proof, providers_of, staging_shards
+from orchestrator.flow.proving import Proof, bare_plan, staging_shards
 from orchestrator.flow.sharding import Shard, Task
 
 
@@ -171,20 +171,13 @@ def _host_plan(
     crew: Crew,
     left_out: tuple[LeftOut, ...],
 ) -> HostPlan:
-    providers = providers_of(change, host)
-    return HostPlan(
-        host=host.name,
+    bare = bare_plan(change, host)
+    return replace(
+        bare,
         platform=seen.platform,
         items=items,
         left_out=left_out,
-        providers=providers,
-        rollback_class=_class(change, host, providers, items, seen, crew),
-        statefulness=host.statefulness,
-        cluster=host.cluster,
-        zone=host.zone,
-        ansible=host.ansible,
-        drain=host.drain,
-        variables=host.fingerprint,
+        rollback_class=_class(change, host, bare.providers, items, seen, crew),
     )
 
 

@@ -187,7 +187,7 @@ def batch_of(attempt: Attempt, plans: tuple[HostPlan, ...], hosts: Sequence[Host
 
 
 def bare_plan(change: ChangeRequest, host: Host) -> HostPlan:
-    """Return the plan of a staging host before it is known what is to be proved on it."""
+    """Return the plan of a host before it is known what is to be done to it."""
     return HostPlan(
         host=host.name,
         platform=Platform(family=host.family, distribution="", release="", arch=""),
