@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +43,7 @@ def index(folder: Path, suites: Iterable[str]) -> None:
     fresh = folder / f"dists-{number + 1}"
     for suite in suites:
         _index_suite(folder, fresh / suite, suite)
+    _stamp_later(fresh, folder / "dists")
     link = folder / "dists.new"
     link.symlink_to(fresh.name)
     link.rename(folder / "dists")
@@ -52,6 +54,14 @@ def index(folder: Path, suites: Iterable[str]) -> None:
 
 def architecture() -> str:
     return run(["dpkg", "--print-architecture"]).stdout.strip()
+
+
+def _stamp_later(fresh: Path, before: Path) -> None:
+    """Date an index after the one before: apt asks by whole seconds, and two may be made within one."""
+    stamps = [int(path.stat().st_mtime) for path in before.rglob("Release")] if before.exists() else []
+    stamp = max([int(time.time()), *(one + 1 for one in stamps)])
+    for path in fresh.rglob("*"):
+        os.utime(path, (stamp, stamp))
 
 
 def _write_control(package: Package, folder: Path) -> None:

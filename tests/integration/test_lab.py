@@ -99,6 +99,16 @@ def test_update_is_seen_while_published_and_gone_once_withdrawn(lab: Lab, web1: 
     assert "labapp" not in say(lab, web1, "apt-get -s upgrade")
 
 
+def test_index_made_within_the_same_second_is_dated_later(lab: Lab) -> None:
+    release = lab.repository.folder / "apt/dists/lab-security/Release"
+    dates = []
+    for _ in range(3):
+        lab.repository.ensure_index()
+        lab.repository.withdraw("nothing", "0")
+        dates.append(int(release.stat().st_mtime))
+    assert len(set(dates)) == 3, "apt asks by whole seconds, and would keep the index that it knows"
+
+
 def test_security_suite_is_read_with_its_real_signature(lab: Lab, web1: str) -> None:
     say(lab, web1, "sed s/.trusted=yes.// /etc/apt/sources.list > /tmp/untrusted.list")
     refused = say(lab, web1, "apt-get update -oDir::Etc::SourceList=/tmp/untrusted.list 2>&1 || true")
