@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.chaos import bad_night
-from tests.engine.pool import Pool, pool
-from tests.postgres import Server, running
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Pool]:
-    with pool() as workers:
-        yield workers
+from tests.engine.pool import Pool
+from tests.postgres import Server
 
 
 @pytest.mark.postgres

@@ -29,7 +29,7 @@ from tests.fakes.machines import Fault
 from tests.fakes.site import FakeSite
 from tests.fakes.values import NEW, OLD, spec
 from tests.fakes.world import load, save
-from tests.postgres import Server, running
+from tests.postgres import Server
 
 ROOT = Path(__file__).parents[2]
 #: Hosts of production.
@@ -107,12 +107,6 @@ def zygote() -> Iterator[Callable[..., int]]:
     with process:
         yield start
         process.stdin.close()
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import Writing
 from tests.engine.crowd import CROWD
 from tests.engine.disk_site import DiskSite
-from tests.engine.pool import Pool, pool
+from tests.engine.pool import Pool
 from tests.fakes.site import OMAR
 from tests.fakes.values import spec
 
@@ -119,12 +119,6 @@ class ForgetfulQueue(LazyQueue):
             ),
             {"me": SINGLE, "change": f"{change.id}~%"},
         )
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Pool]:
-    with pool() as workers:
-        yield workers
 
 
 @pytest.mark.timeout(120)

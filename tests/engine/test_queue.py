@@ -22,7 +22,7 @@ from orchestrator.flow import staging
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.sharding import Shard, Task
 from tests.fakes.site import OMAR, FakeSite
-from tests.postgres import running
+from tests.postgres import Server
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 40
@@ -63,21 +63,20 @@ prepare(sys.argv[1])
 
 
 @pytest.mark.postgres
-def test_workers_that_begin_together_with_an_empty_database_all_begin() -> None:
-    with running() as server:
-        url = server.url(server.new_database())
-        argv = [sys.executable, "-c", BEGIN, url]
-        begun = [subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
-        for process in begun:
-            assert process.stdout
-            process.stdout.readline()  # It has imported everything.
-        for process in begun:
-            assert process.stdin
-            process.stdin.close()
-        assert [process.wait() for process in begun] == [0, 0, 0, 0]
-        for process in begun:
-            assert process.stdout
-            process.stdout.close()
+def test_workers_that_begin_together_with_an_empty_database_all_begin(server: Server) -> None:
+    url = server.url(server.new_database())
+    argv = [sys.executable, "-c", BEGIN, url]
+    begun = [subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
+    for process in begun:
+        assert process.stdout
+        process.stdout.readline()  # It has imported everything.
+    for process in begun:
+        assert process.stdin
+        process.stdin.close()
+    assert [process.wait() for process in begun] == [0, 0, 0, 0]
+    for process in begun:
+        assert process.stdout
+        process.stdout.close()
 
 
 def in_line(engine: sa.Engine) -> list[str]:

@@ -22,7 +22,7 @@ from orchestrator.errors import Unavailable
 from orchestrator.flow import execution
 from tests.collector import Collector, collecting, told
 from tests.engine.disk_site import DiskSite
-from tests.engine.pool import Pool, pool
+from tests.engine.pool import Pool
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import EVENING, spec
 
@@ -34,12 +34,6 @@ TWO_WAVES = spec(rollout=RolloutPolicy(wave=Amount(value=2)))
 def collector() -> Iterator[Collector]:
     with collecting() as collector:
         yield collector
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Pool]:
-    with pool() as workers:
-        yield workers
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +17,11 @@ from orchestrator.domain.rollout import Amount, RolloutPolicy
 from orchestrator.flow import execution
 from orchestrator.flow.sticking import is_stuck
 from tests.engine.disk_site import DiskSite
-from tests.engine.pool import Pool, pool
+from tests.engine.pool import Pool
 from tests.fakes.machines import Fault
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import NEW, OLD, spec
-from tests.postgres import Server, running
+from tests.postgres import Server
 
 ZONES = {"web1": "dmz", "web2": "plant", "web3": "dmz", "web4": "plant", "stage1": "dmz", "stage2": "plant"}
 CANARIES = Amount(value=2)
@@ -32,18 +31,6 @@ EVERYTHING = replace(
     health=(HealthCheck(name="shop", kind=CheckKind.HTTP),),
 )
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Pool]:
-    with pool() as workers:
-        yield workers
 
 
 def asked_for(server: Server, folder: Path, of: ChangeSpec) -> DiskSite:
