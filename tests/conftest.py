@@ -15,8 +15,8 @@ _LONGEST_FIRST: dict[str, int] = {
     "test_kill": 7,
     "test_web_hosts": 6,
     "test_crash_points": 5,
-    "test_rollback": 4,
-    "test_evidence": 3,
+    "test_rollback": 2,
+    "test_record": 2,
     "test_chaos": 3,
 }
 

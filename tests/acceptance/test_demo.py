@@ -22,10 +22,14 @@ import pytest
 from lab.instance import Lab
 from lab.pytest_plugin import temporary_lab
 from lab.windows.instance import WindowsLab
+from tests.acceptance.machines import Machine
 
 TOP = Path(__file__).parents[2]
 #: On an idle machine it takes under six minutes; here it may run beside other tests.
 LONGEST = 1800
+WEB = ("web1", "web2", "web3", "web4")
+#: What the trail says, in this order, of a change whose hosts all go back.
+ENDING = ("budget-tripped", "rollback-started", "rolled-back")
 
 # One run is enough, and one worker: every test below is about the same run.
 pytestmark = [
@@ -67,7 +71,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Telling]:
 @pytest.fixture(scope="module")
 def record(told: Telling) -> Mapping[str, bytes]:
     """The evidence of CHG 3, file by file."""
-    with tarfile.open(told.folder / "bundles" / "CHG-0003.tar.gz") as bundle:
+    return evidence(told, "CHG-0003")
+
+
+def evidence(told: Telling, change: str) -> Mapping[str, bytes]:
+    with tarfile.open(told.folder / "bundles" / f"{change}.tar.gz") as bundle:
         return {one.name: handle.read() for one in bundle if (handle := bundle.extractfile(one)) is not None}
 
 
@@ -100,7 +108,7 @@ def test_the_bad_update_passes_staging_trips_the_budget_and_is_put_back_everywhe
     started = told.after("orchestrator change start CHG-0002")
     assert re.search(r"web4: failed .* answered 500", started)
     assert "budget-tripped by orchestrator: 1 of 4 hosts failed, 0 allowed" in started
-    assert all(re.search(rf"(?m)^{host} .* restored", started) for host in ("web1", "web2", "web3", "web4"))
+    assert all(re.search(rf"(?m)^{host} .* restored", started) for host in WEB)
     assert "CHG-0002 is rolled-back" in started
 
 
@@ -109,6 +117,19 @@ def test_the_service_was_seen_broken_and_answers_again(told: Telling) -> None:
     seen = re.findall(r"~ http://web4:8080/health  (\d+)", started)
     assert seen[0] == "500"
     assert seen[-1] == "200"
+
+
+def test_hosts_are_as_they_were_before_the_bad_update(told: Telling) -> None:
+    left = evidence(told, "CHG-0002")
+    for name in WEB:
+        host = Machine(told.lab, name)
+        before, after = (json.loads(left[f"packages/{name}.{when}.json"])["packages"] for when in ("before", "after"))
+        assert host.packages() == before == after
+        assert host.count("restore", "restored") == 1
+        assert host.ask() == "200 labapp 1.0"
+    assert "legacy=yes" in (Machine(told.lab, "web4").disk / "etc/labapp.conf").read_text()
+    tags = [event["tag"] for event in lines_of(left["trail.jsonl"])]
+    assert [tag for tag in tags if tag in ENDING] == [*ENDING]
 
 
 def test_windows_host_that_never_comes_back_ends_the_change(told: Telling) -> None:
@@ -141,7 +162,7 @@ def test_record_names_the_lost_host_and_says_that_nobody_knows(told: Telling, re
 
 
 def test_nothing_was_begun_on_the_hosts_after_it(told: Telling, record: Mapping[str, bytes]) -> None:
-    later = ("app3", "web1", "web2", "web3", "web4")
+    later = ("app3", *WEB)
     shown = told.after("orchestrator change show CHG-0003")
     assert all(re.search(rf"(?m)^{host} .* pending", shown) for host in later)
     began = {step["host"] for step in lines_of(record["journal.jsonl"]) if ".l1." in step["job"]}

