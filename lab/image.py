@@ -11,7 +11,7 @@ from lab.locks import locked
 from lab.sources import Distribution, Source, apt_options, read_distribution
 
 PACKAGES = (
-    *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "sudo", "curl", "procps", "ca-certificates"),
+    *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "sudo", "curl", "procps"),
     *("python3-minimal", "python3-apt", "needrestart", "dpkg-repack", "lsof"),
 )
 
