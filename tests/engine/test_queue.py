@@ -21,7 +21,9 @@ from orchestrator.errors import StaleChange
 from orchestrator.flow import staging
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.sharding import Shard, Task
+from orchestrator.founding import make_site
 from tests.fakes.site import OMAR, FakeSite
+from tests.fakes.values import EVENING
 from tests.postgres import Server
 
 ROOT = Path(__file__).parents[2]
@@ -50,33 +52,31 @@ def site(url: str, engine: sa.Engine, tmp_path: Path) -> Iterator[FakeSite]:
         yield site
 
 
-#: What a worker does first.
-BEGIN = """
+#: A worker that waits, with everything imported, until it is told to begin; it looks for work once, and ends.
+WORKER = """
 import sys
-from orchestrator.adapters.store import upgrade
-from orchestrator.engine.durable import prepare
+from orchestrator.cli.main import app
+from orchestrator.engine import durable
 print("ready", flush=True)
 sys.stdin.read()
-upgrade(sys.argv[1])
-prepare(sys.argv[1])
+app(["--site", sys.argv[1], "worker", "--until-idle", "0"])
 """
 
 
 @pytest.mark.postgres
-def test_workers_that_begin_together_with_an_empty_database_all_begin(server: Server) -> None:
-    url = server.url(server.new_database())
-    argv = [sys.executable, "-c", BEGIN, url]
-    begun = [subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(4)]
+def test_workers_that_begin_together_with_an_empty_database_all_begin(server: Server, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    make_site(site, tmp_path / "state", at=EVENING)
+    settings = site / "orchestrator.toml"
+    settings.write_text(f'{settings.read_text()}\n[database]\nurl = "{server.url(server.new_database())}"\n')
+    argv = [sys.executable, "-c", WORKER, str(site)]
+    told = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    begun = [subprocess.Popen(argv, cwd=ROOT, **told) for _ in range(4)]  # type: ignore[call-overload]
     for process in begun:
-        assert process.stdout
         process.stdout.readline()  # It has imported everything.
-    for process in begun:
-        assert process.stdin
-        process.stdin.close()
-    assert [process.wait() for process in begun] == [0, 0, 0, 0]
-    for process in begun:
-        assert process.stdout
-        process.stdout.close()
+    said = [process.communicate()[1] for process in begun]
+    assert [process.returncode for process in begun] == [0, 0, 0, 0], said
+    assert all("works for changes, and hosts without a zone" in words for words in said)
 
 
 def in_line(engine: sa.Engine) -> list[str]:
