@@ -312,6 +312,9 @@ class Writing(Protocol):
     def keep_document(self, change: str, kind: str, name: str, document: Plain) -> None:
         """Keep a piece of evidence (state before and after, health, packages, job artifacts, population)."""
 
+    def forget_documents(self, change: str, kind: str) -> None:
+        """Remove what was kept under a kind: no evidence, but what a worker has left for the next one."""
+
     def keep_tasks(self, change: str, job: str, tasks: Sequence[TaskResult]) -> None:
         """Keep what came of a job's tasks, in place of what was kept of it before."""
 

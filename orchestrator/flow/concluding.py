@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.domain.canonical import Plain
-from orchestrator.domain.change import ChangeRequest
+from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.identity import ORCHESTRATOR
 from orchestrator.domain.lifecycle import ChangeEvent
+from orchestrator.flow import findings
 from orchestrator.flow.ledger import Ledger
 from orchestrator.ports import Writing
 
@@ -26,5 +27,11 @@ class Conclusion:
 def conclude(conclusion: Conclusion, ledger: Ledger, writing: Writing | None = None) -> ChangeRequest:
     """Move the change, in the transaction that is given or in one of its own. Raises StaleChange."""
     change = conclusion.change
-    also: Callable[[Writing], None] | None = (lambda one: one.free(change.id)) if conclusion.free else None
+
+    def also(writing: Writing) -> None:
+        if conclusion.free:
+            writing.free(change.id)
+        if change.state is ChangeState.STAGING:
+            findings.forget(change.id, writing)
+
     return ledger.record(change, conclusion.event, actor=ORCHESTRATOR, data=conclusion.data, also=also, writing=writing)

@@ -36,6 +36,11 @@ def end(shard: Shard, findings: Findings, writing: Writing, *, refused: str = ""
         writing.note(fact)
 
 
+def forget(change: str, writing: Writing) -> None:
+    """Remove what shards of a staging have found: the plan that came of it is kept, and it may be large."""
+    writing.forget_documents(change, _FOUND)
+
+
 def has_ended(shard: Shard, ledger: Ledger) -> bool:
     """Tell whether it was written down that the shard has ended."""
     return bool(ledger.store.documents(shard.change, _ENDED, [shard.name]))

@@ -393,6 +393,10 @@ class StoreContract:
             writing.keep_document("c", "health", "b", {"later": True})
         assert store.documents("c", "health") == {"a": ["c", "health", "a"], "b": {"later": True}}
         assert list(store.documents("c", "health")) == ["a", "b"]
+        with store.begin() as writing:
+            writing.forget_documents("c", "health")
+        left = [(of, kind) for of in "cd" for kind in ("health", "probe") if store.documents(of, kind)]
+        assert left == [("c", "probe"), ("d", "health")]
 
     def test_durations_are_listed_newest_last_for_hosts_and_environment(self, store: Store) -> None:
         with store.begin() as writing:

@@ -122,6 +122,10 @@ class SqlWriting:
         """Keep a piece of evidence."""
         self._replace(t.document, [{"change": change, "kind": kind, "name": name, "document": encode(document)}])
 
+    def forget_documents(self, change: str, kind: str) -> None:
+        """Remove what was kept under a kind."""
+        self._db.execute(sa.delete(t.document).where((t.document.c.change == change) & (t.document.c.kind == kind)))
+
     def keep_tasks(self, change: str, job: str, tasks: Sequence[TaskResult]) -> None:
         """Keep what came of a job's tasks, in place of what was kept of it before."""
         self._db.execute(sa.delete(t.task).where(t.task.c.job == job))

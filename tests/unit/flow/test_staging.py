@@ -208,6 +208,19 @@ def test_staging_host_that_cannot_be_put_back_stops_the_next_attempt(site: FakeS
     assert "could not be put back" in str(site.last("staging-failed").data["reason"])
 
 
+@pytest.mark.parametrize("fault", [None, Fault.FAILS_HALF_WAY])
+def test_what_shards_found_goes_with_the_end_of_staging(site: FakeSite, fault: Fault | None) -> None:
+    during: list[int] = []
+    if fault is not None:
+        site.machines["stage1"].suffers("patch.yml", fault)
+    site.submit()
+    site.runner.during("s1.patch", lambda: during.append(len(site.store.documents(site.id, "found"))))
+    ends = site.stage().state
+    assert ends is (ChangeState.STAGED if fault is None else ChangeState.REQUESTED)
+    assert during == [2], "the scan, and what was downloaded"
+    assert site.store.documents(site.id, "found") == {}
+
+
 def test_content_changed_while_staging_fails_it(site: FakeSite) -> None:
     site.runner.during("s1.patch", lambda: site.content.files.update({"playbooks/patch.yml": "other"}))
     site.submit()
