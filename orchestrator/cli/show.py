@@ -79,7 +79,7 @@ def change(change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool, 
         ("state", coloured(change.state)),
         ("kind", f"{spec.kind}, requested by {change.requester} at {in_zone(change.created_at, zone)}"),
         ("hosts", f"{spec.production} in production, proved on {spec.staging} in staging"),
-        ("window", f"{spec.window.start} {zone}, {_duration(spec.window.duration.total_seconds())}"),
+        ("window", f"{spec.window.start} {zone}, {duration(spec.window.duration.total_seconds())}"),
     ]
     if spec.reference:
         pairs.append(("ticket", spec.reference))
@@ -189,7 +189,7 @@ def fit(change: ChangeRequest, fitting: Fit) -> None:
     """Show how the plan fits its window."""
     zone, slot = change.spec.window.zone, fitting.slot
     say(f"window  {in_zone(slot.start, zone)} to {in_zone(slot.end, zone)}, cutoff {in_zone(slot.cutoff, zone)}")
-    needs = _duration(fitting.whole.total_seconds())
+    needs = duration(fitting.whole.total_seconds())
     if fitting.fits_whole:
         say(f"        all batches one after the other need at most {needs}, rollback included")
     else:
@@ -244,7 +244,7 @@ def _left_out(plan: PatchPlan) -> None:
 
 def _rollout(plan: PatchPlan) -> str:
     rollout = plan.spec.rollout
-    soak = f", soak {_duration(rollout.soak.total_seconds())}" if rollout.soak else ""
+    soak = f", soak {duration(rollout.soak.total_seconds())}" if rollout.soak else ""
     single = f", one at a time per {rollout.one_at_a_time_per}" if rollout.one_at_a_time_per else ""
     tiers = f", tier by tier ({', '.join(rollout.order)})" if rollout.order else ""
     return (
@@ -286,7 +286,8 @@ def collections(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "no collections"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words, such as ``2 h 5 min``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return " ".join(f"{n} {unit}" for n, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if n) or "0 s"

@@ -11,6 +11,7 @@ from orchestrator.cli.output import coloured, console, say
 from orchestrator.domain.audit import AuditEvent
 from orchestrator.domain.change import CARRIED, ChangeRequest, ChangeState
 from orchestrator.domain.journal import Outcome
+from orchestrator.flow.soaking import soak_left
 from orchestrator.flow.sticking import is_stuck
 from orchestrator.wiring import Site
 
@@ -83,6 +84,8 @@ class _Watching:
         for step in self.site.ledger.store.steps(self.change.id, outcome=Outcome.OPEN):
             open_steps.setdefault(step.step.value, []).append(step.host)
         doing = "; ".join(f"{step}: {show.few(hosts)}" for step, hosts in sorted(open_steps.items()))
+        if not doing and (left := soak_left(self.change, self.site.ledger)):
+            doing = f"the canaries soak: {show.duration(left.total_seconds())} left"
         latest = self.site.latest_progress(self.change.id)
         return " — ".join(text for text in (doing or self.change.state.value, latest) if text)
 

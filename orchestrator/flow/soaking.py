@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from orchestrator.domain.canonical import plain
 from orchestrator.domain.change import ChangeRequest, ChangeState, Wanted
@@ -15,6 +16,7 @@ from orchestrator.domain.run import HostRun, HostStatus
 from orchestrator.flow import lockdown, reports
 from orchestrator.flow.batching import Working
 from orchestrator.flow.findings import Findings, end, has_ended, still_open
+from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.phases import explain, look
 from orchestrator.flow.sharding import Shard, Task, cut_up
 from orchestrator.flow.verifying import ask_services
@@ -25,13 +27,24 @@ def soak(working: Working, change: ChangeRequest, plan: PatchPlan, wave: Wave) -
     canary = _canary(plan, wave)
     if canary is None or "canary" in working.crew.ledger.store.documents(change.id, "soak"):
         return True
-    patched = _patched(working, canary)
-    ended = max((run.updated_at for run in patched if run.updated_at), default=working.crew.now())
-    while (left := (ended + change.spec.rollout.soak - working.crew.now()).total_seconds()) > 0:
+    until = _until(change, _patched(working, canary)) or working.crew.now() + change.spec.rollout.soak
+    while (left := (until - working.crew.now()).total_seconds()) > 0:
         if working.change().wanted is not Wanted.NOTHING or lockdown.why(working.crew.ledger):
             return False
         working.crew.ledger.clock.sleep(min(1.0, left))
     return True
+
+
+def soak_left(change: ChangeRequest, ledger: Ledger) -> timedelta | None:
+    """Return how long the canaries of a running change still soak; None where nothing does."""
+    if change.state is not ChangeState.RUNNING or not change.spec.rollout.soak:
+        return None
+    canaries = {w.number for w in ledger.store.plan(change.digest).waves if w.canary}
+    runs = [run for run in ledger.store.runs(change.id) if run.wave in canaries]
+    until = _until(change, [run for run in runs if run.status is HostStatus.DONE])
+    if until is None or not all(run.status.is_settled for run in runs):
+        return None
+    return until - ledger.clock.now() if until > ledger.clock.now() else None
 
 
 def soaked_first(working: Working, change: ChangeRequest, plan: PatchPlan, wave: Wave) -> tuple[Shard, ...]:
@@ -64,6 +77,11 @@ def look_after_soak(shard: Shard, working: Working) -> None:
 
 def _canary(plan: PatchPlan, wave: Wave) -> Wave | None:
     return next((w for w in plan.waves if w.canary and w.number < wave.number), None)
+
+
+def _until(change: ChangeRequest, patched: Sequence[HostRun]) -> datetime | None:
+    ended = [run.updated_at for run in patched if run.updated_at]
+    return max(ended) + change.spec.rollout.soak if ended else None
 
 
 def _patched(working: Working, canary: Wave) -> list[HostRun]:

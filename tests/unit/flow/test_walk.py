@@ -15,6 +15,7 @@ from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.domain.rollout import Amount, RolloutPolicy
 from orchestrator.errors import IllegalMove, NotPermitted, Refused
 from orchestrator.flow import evidencing
+from orchestrator.flow.soaking import soak_left
 from tests.fakes.machines import counter_of
 from tests.fakes.outside import FakeNotary
 from tests.fakes.site import OMAR, FakeSite
@@ -58,6 +59,22 @@ def test_canary_soaks_before_the_others_follow(site: FakeSite) -> None:
     assert looks == [("web1",)]
     order = [job.playbook for job in site.runner.begun if job.id.split(".")[1].startswith("l")]
     assert order.index("verify.yml") == order.index("patch.yml") + 1
+
+
+def test_time_that_is_left_of_a_soak_can_be_told(site: FakeSite) -> None:
+    told: dict[str, timedelta | None] = {}
+
+    def ask(when: str) -> None:
+        told[when] = soak_left(site.change, site.ledger)
+
+    site.runner.during("w1.b1.patch", lambda: ask("patch"))
+    site.when(SLOT.start + timedelta(minutes=5), lambda: ask("soak"))
+    site.runner.during("w2.b1.patch", lambda: ask("second wave"))
+    site.ran(spec(rollout=ONE_BY_ONE))
+    assert told["patch"] is None
+    assert told["second wave"] is None
+    assert told["soak"]
+    assert timedelta(minutes=4) < told["soak"] < timedelta(minutes=10)
 
 
 def test_kit_is_written_before_the_first_host_is_touched(site: FakeSite) -> None:
