@@ -44,6 +44,7 @@ def examine(site: Site) -> list[Finding]:
         ("changes", _changes),
         ("leases", _leases),
         ("rollback points", _points),
+        ("notify", _notifiers),
     )
     found: list[Finding] = []
     for what, check in checks:
@@ -90,6 +91,13 @@ def _memory(site: Site) -> Iterator[Finding]:
         what="memory", ok=free >= floor, seen=f"{free} MiB available, limits.free_memory = {floor}",
         advice="" if free >= floor else advice,
     )  # fmt: skip
+
+
+def _notifiers(site: Site) -> Iterator[Finding]:
+    """Say who waits for words that do not come."""
+    if names := sorted(site.settings.notify):
+        seen = f"{', '.join(names)} in orchestrator.toml; this release tells nobody"
+        yield Finding(what="notify", ok=False, seen=seen, advice="have `orchestrator metrics` watched until it does")
 
 
 def _database(site: Site) -> Iterator[Finding]:
