@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
 from orchestrator.domain.rollback import Statefulness
@@ -111,7 +112,8 @@ class Host:
     Read from the host variables ``patch_family`` (apt, dnf, zypper, windows; "" = detect), ``patch_zone``,
     ``patch_cluster``, ``patch_drain`` (the role that takes it out of service and back), ``patch_state``,
     ``patch_rollback`` (provider names; () = packages), ``patch_ansible`` (the Ansible installation that works on it;
-    "" = the controller's own) and ``patch_throttle_group`` (names of limits).
+    "" = the controller's own), ``patch_throttle_group`` (names of limits) and ``patch_lost_after`` (how long it may be
+    silent before it counts as lost; None = as the site says).
     """
 
     name: str
@@ -125,5 +127,6 @@ class Host:
     ansible: str = ""
     throttle: tuple[str, ...] = ()
     drain: str = ""
+    lost_after: timedelta | None = None
     fingerprint: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)

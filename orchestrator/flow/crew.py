@@ -135,15 +135,16 @@ class Batch:
         """Return how long a host's package manager may take before nobody waits for it any more; it goes on then."""
         return max(timedelta(minutes=10), 3 * self.change.spec.estimates.patch)
 
-    @property
-    def reboot_limit(self) -> timedelta:
+    def reboot_limit(self, host: str) -> timedelta:
         """Return how long a host may take to come back from its reboot."""
-        return self.lost_after or max(timedelta(minutes=2), self.change.spec.estimates.reboot)
+        return self._lost_after(host) or max(timedelta(minutes=2), self.change.spec.estimates.reboot)
 
-    @property
-    def silence_limit(self) -> timedelta:
+    def silence_limit(self, host: str) -> timedelta:
         """Return how long a host may say nothing where nobody saw the end of its step; it may be rebooting."""
-        return self.lost_after or max(timedelta(minutes=1), self.change.spec.estimates.reboot)
+        return self._lost_after(host) or max(timedelta(minutes=1), self.change.spec.estimates.reboot)
+
+    def _lost_after(self, host: str) -> timedelta | None:
+        return self.hosts[host].lost_after or self.lost_after
 
     def only(self, names: Sequence[str], *, name: str = "") -> Batch:
         """Return the batch with just these hosts, under another name where one is given."""
@@ -173,7 +174,7 @@ class Batch:
             "fetch_to": "",
             "reboot": spec.reboot.value,
             "restart_services": spec.restart_services,
-            "reboot_timeout": int(self.reboot_limit.total_seconds()),
+            "reboot_timeout": int(self.reboot_limit(plan.host).total_seconds()),
             "timeout": int(self.transaction_limit.total_seconds()),
             "services_ignored": list(spec.ignored_units),
             "paths": [path for path, _ in Needs().free],

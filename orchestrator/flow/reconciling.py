@@ -43,12 +43,12 @@ def reconcile(batch: Batch, step: Step, crew: Crew, *, suffix: str) -> dict[str,
                 found[host] = _settled(batch, host, step, result, crew)
         open_hosts = [h for h in open_hosts if h not in found or _may_change(found[h])]
         works = any(host in found and _works(found[host]) for host in open_hosts)
-        if crew.now() >= began + (batch.transaction_limit if works else batch.silence_limit):
-            break
+        for host in [*open_hosts]:
+            if crew.now() >= began + (batch.transaction_limit if works else batch.silence_limit(host)):
+                found.setdefault(host, Reconciled(host=host, settled=_silent(batch, host)))
+                open_hosts.remove(host)
         if open_hosts:
             crew.ledger.clock.sleep(PAUSE)
-    for host in open_hosts:
-        found.setdefault(host, Reconciled(host=host, settled=_silent(batch)))
     _note(batch, step, found, crew)
     return found
 
@@ -61,7 +61,7 @@ def _answering(batch: Batch, crew: Crew) -> list[str]:
 def _settled(batch: Batch, host: str, step: Step, result: HostResult, crew: Crew) -> Reconciled:
     report = result.report("state")
     if result.outcome is not HostOutcome.OK or report is None:
-        return Reconciled(host=host, settled=replace(_silent(batch), why=phases.explain(result)))
+        return Reconciled(host=host, settled=replace(_silent(batch, host), why=phases.explain(result)))
     plan = next(p for p in batch.plans if p.host == host)
     ours = _our_record(batch, plan, step, crew)
     seen = crew.ledger.store.documents(batch.change.id, "journal", [host]).get(host)
@@ -90,8 +90,8 @@ def _may_change(known: Reconciled) -> bool:
     return _works(known) or known.state is None
 
 
-def _silent(batch: Batch) -> Settled:
-    wait = int(batch.silence_limit.total_seconds())
+def _silent(batch: Batch, host: str) -> Settled:
+    wait = int(batch.silence_limit(host).total_seconds())
     return Settled(settlement=Settlement.UNKNOWN, why=f"the host did not answer for {wait} s")
 
 

@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -36,7 +37,7 @@ _NAMES = {
 _SSH_ARGUMENTS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
 _OWN = (
     "patch_family", "patch_zone", "patch_cluster", "patch_state", "patch_rollback", "patch_ansible",
-    "patch_throttle_group", "patch_drain",
+    "patch_throttle_group", "patch_drain", "patch_lost_after",
 )  # fmt: skip
 #: The name by which a host asks for the controller's own Ansible, against what its groups say.
 _CONTROLLERS = "default"
@@ -47,6 +48,10 @@ _SSH = {"smart", "ssh", "paramiko", "paramiko_ssh", "libssh"}
 _ROLE = re.compile(r"[A-Za-z_][\w-]*|[a-z]\w*\.[a-z]\w*\.[a-z]\w*", re.ASCII)
 _REFERENCE = re.compile(r"{{\s*([A-Za-z_]\w*)\s*}}")
 _DEPTH = 10
+_DURATION = re.compile(r"([1-9][0-9]{0,4})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+#: No host comes back from a reboot as soon as that.
+_SHORTEST = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,7 @@ class Reader:
             ansible=one.installation(),
             throttle=one.names("patch_throttle_group"),
             drain=one.role("patch_drain"),
+            lost_after=one.duration("patch_lost_after"),
             fingerprint=fingerprint(variables, self.site_key),
             settings=one.settings(),
         )
@@ -200,6 +206,15 @@ class _One:
         if name and not _ROLE.fullmatch(name):
             self.problems.append(f"{variable}: {name!r} is no name of a role, such as patch_drain_haproxy")
         return name
+
+    def duration(self, variable: str) -> timedelta | None:
+        """Return a time that is told with its unit, None where nothing is said."""
+        text = self.text(variable)
+        match = _DURATION.fullmatch(text)
+        length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
+        if text and length < _SHORTEST:
+            self.problems.append(f"{variable}: {text!r} is no duration of 10s or more, such as 90s, 20m or 1h")
+        return length or None
 
     def settings(self) -> dict[str, str]:
         others = [v for v in self.variables if v.startswith("patch_") and v not in _OWN and v not in _GENERATED]

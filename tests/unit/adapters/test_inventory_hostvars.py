@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,19 @@ def test_patch_variables_say_which_ansible_works_on_the_host_and_which_limits_co
     assert (host.ansible, host.throttle, host.settings) == ("legacy", ("esx1", "mirror"), {})
     assert read().ansible == read(patch_ansible="default").ansible == ""
     assert read(patch_ansible="default-2").ansible == "default-2"
+
+
+@pytest.mark.parametrize(("said", "length"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86400)])
+def test_patch_lost_after_says_how_long_the_host_may_be_silent(said: str, length: int) -> None:
+    host = read(patch_lost_after=said)
+    assert (host.lost_after, host.settings) == (timedelta(seconds=length), {})
+    assert read().lost_after is None
+
+
+@pytest.mark.parametrize("said", ["5s", "0m", "30", "half an hour", "1w", "-5m", 30])
+def test_patch_lost_after_that_is_no_time_to_boot_in_is_a_mistake(said: object) -> None:
+    with pytest.raises(InvalidInput, match=r"patch_lost_after: .* is no duration of 10s or more"):
+        read(patch_lost_after=said)
 
 
 @pytest.mark.parametrize("role", ["patch_drain_haproxy", "our-drain", "site.web.drain"])

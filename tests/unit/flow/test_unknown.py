@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -103,6 +104,20 @@ def test_site_says_how_long_a_host_may_be_silent(site: FakeSite) -> None:
     assert "did not answer for 20 s" in site.runs["web1"].reason
     (job,) = [job for job in site.runner.begun if job.id.endswith("w1.b1.patch")]
     assert {host.patch_job["reboot_timeout"] for host in job.hosts} == {20}
+
+
+def test_host_says_itself_how_long_it_may_be_silent(site: FakeSite) -> None:
+    site.crew = replace(site.crew, lost_after=timedelta(seconds=20))
+    site.inventory.change("web2", partial(replace, lost_after=timedelta(minutes=4)))
+    for name in ("web1", "web2"):
+        site.machines[name].suffers(PATCH, Fault.GONE)
+    site.started(spec(rollout=RolloutPolicy(wave=Amount(value=2), max_failures=Amount(value=1))))
+    site.when(SLOT.start + timedelta(minutes=3), site.machines["web2"].heals)
+    site.carry()
+    assert "did not answer for 20 s" in site.runs["web1"].reason
+    assert (site.statuses["web2"], site.machines["web2"].patched) == ("done", 1)
+    job = next(job for job in site.runner.begun if job.id.endswith("w1.b1.patch"))
+    assert {host.host: host.patch_job["reboot_timeout"] for host in job.hosts} == {"web1": 20, "web2": 240}
 
 
 def test_host_that_comes_back_late_is_asked_and_is_done(site: FakeSite) -> None:
