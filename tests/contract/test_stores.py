@@ -24,7 +24,8 @@ from orchestrator.domain.canonical import canonical
 from orchestrator.domain.run import HostStatus
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Store
-from tests.contract.store import StoreContract, a_plan, a_prediction, opened
+from tests.contract.store import StoreContract
+from tests.contract.stored import a_plan, a_prediction, opened
 from tests.fakes.values import EVENING, change, run
 from tests.postgres import Server, running
 
