@@ -17,11 +17,13 @@ from orchestrator.domain.change import ChangeState
 from orchestrator.domain.lifecycle import ChangeEvent
 from orchestrator.engine.durable import line_of, lines_of, zone_of
 from orchestrator.engine.queueing import LazyQueue
+from orchestrator.engine.worker import Manner
 from orchestrator.errors import StaleChange
 from orchestrator.flow import staging
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.sharding import Shard, Task
 from orchestrator.founding import make_site
+from orchestrator.wiring import Site as Wired
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import EVENING
 from tests.postgres import Server
@@ -77,6 +79,25 @@ def test_workers_that_begin_together_with_an_empty_database_all_begin(server: Se
     said = [process.communicate()[1] for process in begun]
     assert [process.returncode for process in begun] == [0, 0, 0, 0], said
     assert all("works for changes, and hosts without a zone" in words for words in said)
+
+
+class Begun(Exception):
+    """The engine would begin now."""
+
+
+def test_engine_finds_its_tables_made_when_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own start does not keep others from making them at the same moment; ours does."""
+    tables: list[str] = []
+
+    def begin(*, engine: sa.Engine, **_: object) -> None:
+        tables.extend(sa.inspect(engine).get_table_names())
+        raise Begun
+
+    make_site(tmp_path / "site", tmp_path / "state", at=EVENING)
+    monkeypatch.setattr("orchestrator.engine.durable.Durable", begin)
+    with pytest.raises(Begun), Wired(tmp_path / "site").worker(Manner(until_idle=0)):
+        pass
+    assert {"workflow_status", "queues"} <= {*tables}
 
 
 def in_line(engine: sa.Engine) -> list[str]:
