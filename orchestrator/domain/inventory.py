@@ -9,6 +9,9 @@ from enum import StrEnum
 
 from orchestrator.domain.rollback import Statefulness
 
+#: No host comes back from a reboot as soon as this.
+SHORTEST_SILENCE = timedelta(seconds=10)
+
 
 class Environment(StrEnum):
     """Which of the two inventories."""

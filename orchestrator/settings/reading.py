@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.domain.inventory import SHORTEST_SILENCE
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
@@ -22,7 +23,6 @@ FILE = "orchestrator.toml"
 PREFIX = "ORCHESTRATOR_"
 SIGNING_KEY = "signing-key.pem"
 OWN_INSTALLATION = "default"
-_SHORTEST_SILENCE = 10
 
 _NUMBERS = {("ansible", "forks"), ("limits", "jobs"), ("limits", "forks"), ("limits", "free_memory")}
 #: The settings that a variable may override: each is ORCHESTRATOR_, its table, and its key.
@@ -199,11 +199,11 @@ def _limits(table: Table, forks: int) -> Limits:
 
 
 def _lost_after(table: Table) -> timedelta | None:
-    seconds = table.seconds("lost_after", 0)
-    if 0 < seconds < _SHORTEST_SILENCE:
-        table.wrong("lost_after", f"is shorter than {_SHORTEST_SILENCE}s, and no host comes back as soon as that")
+    length = timedelta(seconds=table.seconds("lost_after", 0))
+    if timedelta(0) < length < SHORTEST_SILENCE:
+        table.wrong("lost_after", "is shorter than 10s, and no host comes back as soon as that")
     table.refuse_the_rest()
-    return timedelta(seconds=seconds) if seconds else None
+    return length or None
 
 
 def _retention(table: Table) -> RetentionPolicy:

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeAlias
 
+from orchestrator.domain.durations import length_of
 from orchestrator.errors import Mistake
 from orchestrator.settings.references import Reference, ReferenceKind
 
@@ -17,7 +18,6 @@ Keys: TypeAlias = tuple[str, ...]
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*([A-Za-z0-9_."'-]+)\s*=""")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
@@ -140,11 +140,11 @@ class Table:
         found = self._take(key)
         if found is None:
             return default
-        match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", found) if isinstance(found, str) else None
-        if match is None:
+        length = length_of(found) if isinstance(found, str) else None
+        if length is None:
             self.wrong(key, 'has to be a duration with its unit, such as "90s", "10m" or "2h"')
             return default
-        return int(match[1]) * _UNITS[match[2]]
+        return int(length.total_seconds())
 
     def size(self, key: str) -> int:
         """Return the bytes of a size such as 20GiB, 0 where there is none."""

@@ -16,7 +16,8 @@ from orchestrator.adapters.ansible import hostvars_winrm
 from orchestrator.adapters.ansible.lookups import Lookup, from_environment, kept, lookup_in
 from orchestrator.adapters.ansible.vaulted import is_vaulted
 from orchestrator.domain.canonical import Plain, canonical
-from orchestrator.domain.inventory import Connection, Host, Secret
+from orchestrator.domain.durations import length_of
+from orchestrator.domain.inventory import SHORTEST_SILENCE, Connection, Host, Secret
 from orchestrator.domain.rollback import Statefulness
 from orchestrator.errors import InvalidInput
 
@@ -48,10 +49,6 @@ _SSH = {"smart", "ssh", "paramiko", "paramiko_ssh", "libssh"}
 _ROLE = re.compile(r"[A-Za-z_][\w-]*|[a-z]\w*\.[a-z]\w*\.[a-z]\w*", re.ASCII)
 _REFERENCE = re.compile(r"{{\s*([A-Za-z_]\w*)\s*}}")
 _DEPTH = 10
-_DURATION = re.compile(r"([1-9][0-9]{0,4})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-#: No host comes back from a reboot as soon as that.
-_SHORTEST = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +79,7 @@ class Reader:
             ansible=one.installation(),
             throttle=one.names("patch_throttle_group"),
             drain=one.role("patch_drain"),
-            lost_after=one.duration("patch_lost_after"),
+            lost_after=one.silence("patch_lost_after"),
             fingerprint=fingerprint(variables, self.site_key),
             settings=one.settings(),
         )
@@ -207,14 +204,13 @@ class _One:
             self.problems.append(f"{variable}: {name!r} is no name of a role, such as patch_drain_haproxy")
         return name
 
-    def duration(self, variable: str) -> timedelta | None:
-        """Return a time that is told with its unit, None where nothing is said."""
+    def silence(self, variable: str) -> timedelta | None:
+        """Return how long the host may be silent, None where nothing is said."""
         text = self.text(variable)
-        match = _DURATION.fullmatch(text)
-        length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
-        if text and length < _SHORTEST:
+        length = length_of(text)
+        if text and (length is None or length < SHORTEST_SILENCE):
             self.problems.append(f"{variable}: {text!r} is no duration of 10s or more, such as 90s, 20m or 1h")
-        return length or None
+        return length
 
     def settings(self) -> dict[str, str]:
         others = [v for v in self.variables if v.startswith("patch_") and v not in _OWN and v not in _GENERATED]
