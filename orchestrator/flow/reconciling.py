@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from orchestrator.domain.health import HostState
 from orchestrator.domain.identity import ORCHESTRATOR
@@ -43,8 +44,9 @@ def reconcile(batch: Batch, step: Step, crew: Crew, *, suffix: str) -> dict[str,
                 found[host] = _settled(batch, host, step, result, crew)
         open_hosts = [h for h in open_hosts if h not in found or _may_change(found[h])]
         works = any(host in found and _works(found[host]) for host in open_hosts)
+        least = batch.transaction_limit if works else timedelta(0)
         for host in [*open_hosts]:
-            if crew.now() >= began + (batch.transaction_limit if works else batch.silence_limit(host)):
+            if crew.now() >= began + max(batch.silence_limit(host), least):
                 found.setdefault(host, Reconciled(host=host, settled=_silent(batch, host)))
                 open_hosts.remove(host)
         if open_hosts:

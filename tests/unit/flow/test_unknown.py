@@ -120,6 +120,17 @@ def test_host_says_itself_how_long_it_may_be_silent(site: FakeSite) -> None:
     assert {host.host: host.patch_job["reboot_timeout"] for host in job.hosts} == {"web1": 20, "web2": 240}
 
 
+def test_host_that_boots_slowly_has_its_time_though_another_works_for_ever(site: FakeSite) -> None:
+    site.inventory.change("web2", partial(replace, lost_after=timedelta(minutes=40)))
+    site.machines["web1"].suffers(PATCH, Fault.LOST_AT_WORK)
+    site.machines["web2"].suffers(PATCH, Fault.GONE)
+    site.started(spec(rollout=RolloutPolicy(wave=Amount(value=2), max_failures=Amount(value=1))))
+    site.when(SLOT.start + timedelta(minutes=20), site.machines["web2"].heals)
+    site.carry()
+    assert (site.statuses["web1"], site.statuses["web2"]) == ("unknown", "done")
+    assert "still-working" in site.runs["web1"].reason
+
+
 def test_host_that_comes_back_late_is_asked_and_is_done(site: FakeSite) -> None:
     site.machines["web1"].suffers(PATCH, Fault.GONE)
     site.started(TWO_WAVES)
