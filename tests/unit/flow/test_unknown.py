@@ -125,7 +125,7 @@ def test_host_that_boots_slowly_has_its_time_though_another_works_for_ever(site:
     site.machines["web1"].suffers(PATCH, Fault.LOST_AT_WORK)
     site.machines["web2"].suffers(PATCH, Fault.GONE)
     site.started(spec(rollout=RolloutPolicy(wave=Amount(value=2), max_failures=Amount(value=1))))
-    site.when(SLOT.start + timedelta(minutes=20), site.machines["web2"].heals)
+    site.when(SLOT.start + timedelta(minutes=38), site.machines["web2"].heals)
     site.carry()
     assert (site.statuses["web1"], site.statuses["web2"]) == ("unknown", "done")
     assert "still-working" in site.runs["web1"].reason
