@@ -1,6 +1,7 @@
 """The last part: what is on record, and whether somebody else can check it."""
 
 from demo.errors import DemoError
+from demo.forging import flip
 from demo.places import shown
 from demo.shell import Excerpt
 from demo.stage import Stage
@@ -27,12 +28,9 @@ def _forge(stage: Stage, change: str) -> None:
     places = stage.places
     bundle, forged = places.bundles / f"{change}.tar.gz", places.bundles / f"{change}-forged.tar.gz"
     stage.terminal.tell("And if somebody touches one, even a single byte in the middle of it?")
-    middle = bundle.stat().st_size // 2
+    at, byte = flip(bundle.read_bytes(), bundle.stat().st_size // 2)
     stage.shell.run("cp", bundle, forged)
-    flipped = bytes([bundle.read_bytes()[middle] ^ 0xFF])
-    stage.shell.script(
-        f"printf '\\x{flipped.hex()}' | dd of={shown(forged)} bs=1 seek={middle} conv=notrunc status=none"
-    )
+    stage.shell.script(f"printf '\\x{byte:02x}' | dd of={shown(forged)} bs=1 seek={at} conv=notrunc status=none")
     refused = stage.shell.run("orchestrator", "audit", "verify", forged, "--key", places.pinned_key, expect=(8,))
     if any(": verified" in line for line in refused.lines):
         raise DemoError(f"{shown(forged)} was changed and passes for intact.")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.forging import flipped
 from lab.packages import Package
 from orchestrator.adapters.evidence.archive import members
 from orchestrator.adapters.evidence.keys import SigningKey, current
@@ -100,10 +101,8 @@ def test_without_a_pinned_key_the_signer_is_unknown(site: Site, bundle: Path) ->
 
 
 def test_one_flipped_byte_is_refused(site: Site, bundle: Path, tmp_path: Path) -> None:
-    raw = bytearray(bundle.read_bytes())
-    raw[len(raw) // 2] ^= 1
-    forged = tmp_path / "flipped.tar.gz"
-    forged.write_bytes(raw)
+    raw, forged = bundle.read_bytes(), tmp_path / "flipped.tar.gz"
+    forged.write_bytes(flipped(raw, len(raw) // 2))
     judged(site, forged, code=8)
 
 
