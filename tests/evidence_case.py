@@ -310,6 +310,10 @@ class Loose:
         raw = self.raw()
         names = sorted(raw.keys() - {"manifest.json", "manifest.sig"})
         self.said["manifest.json"]["files"] = {name: hashlib.sha256(raw[name]).hexdigest() for name in names}
+        return self.sign_anew(key)
+
+    def sign_anew(self, key: SigningKey) -> Loose:
+        """Sign the manifest as it is."""
         self.said["manifest.sig"] = json.loads(key.sign(canonical(self.said["manifest.json"])))
         return self
 

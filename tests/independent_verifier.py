@@ -45,6 +45,10 @@ PLANNED = {"plan.json", "lock.json", "content.json", "population.json"}
 PER_HOST = re.compile(r"(packages)/([^/]+)\.(?:before|after)\.json|(health)/([^/]+)\.json")
 
 
+#: What reading a document raises that is of another shape than the format says.
+NOT_AS_SAID = (AttributeError, IndexError, KeyError, TypeError)
+
+
 class Bad(Exception):
     """One reason to refuse."""
 
@@ -695,15 +699,15 @@ def verify(path: Path, pins: Pins) -> tuple[str, list[str]]:
     try:
         bundle = Bundle(unpack(path), pins)
         signer = signed_by(bundle.said["manifest.sig"], bundle.files["manifest.json"], pins.keys)
-    except Bad as error:
-        return REFUSED, [str(error)]
+    except (Bad, *NOT_AS_SAID) as error:
+        return REFUSED, [f"not as the format says: {error!r}"]
     reasons = []
     for check in CHECKS:
         try:
             check(bundle)
         except Bad as error:
             reasons.append(f"{check.__name__}: {error}")
-        except (KeyError, TypeError, AttributeError) as error:
+        except NOT_AS_SAID as error:
             # An earlier check has said already that something is not of the kind that this one needs.
             reasons.append(f"{check.__name__}: not as the format says: {error!r}")
     return (REFUSED if reasons else VERIFIED if signer else UNKNOWN), reasons

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from demo.forging import flipped
 from orchestrator.adapters.evidence import keys
 from orchestrator.adapters.evidence.bundle import Notary, write_bundle
 from orchestrator.adapters.evidence.keys import SigningKey, make, rotate
@@ -180,9 +181,8 @@ def test_change_that_ended_without_a_plan_has_a_bundle_too(site: Site, case: Cas
 
 
 def test_flipped_byte_is_found(site: Site, tmp_path: Path) -> None:
-    raw = bytearray(site.bundle.read_bytes())
-    raw[len(raw) // 2] ^= 0x10
-    (tmp_path / "b.tar.gz").write_bytes(raw)
+    raw = site.bundle.read_bytes()
+    (tmp_path / "b.tar.gz").write_bytes(flipped(raw, len(raw) // 2))
     assert "archive" in found(both(tmp_path / "b.tar.gz", site.public))
 
 
@@ -700,6 +700,23 @@ def test_both_verifiers_agree_on_what_chance_does_to_a_bundle(
     except (TypeError, AttributeError, KeyError, IndexError, ValueError):
         return  # Nothing that could be sealed again.
     both(bundle, site.public)
+
+
+@pytest.mark.parametrize("value", [None, True, 0, "", [], {}])
+def test_both_verifiers_refuse_whatever_is_of_another_kind(site: Site, tmp_path: Path, value: Plain) -> None:
+    """Each word of the manifest, and each document as a whole: what is in those is left to chance, above."""
+    for path in places(site.loose.said["manifest.json"], ("manifest.json",)):
+        forged = site.loose.copy()
+        at(forged.said, path[:-1])[path[-1]] = value
+        bundle = forged.sign_anew(site.key).pack(tmp_path / "b.tar.gz")
+        assert both(bundle, site.public).standing is Standing.REFUSED, path
+    for name in sorted(site.loose.said.keys() - {"manifest.json", "manifest.sig"}):
+        if value != [] and name.endswith(".jsonl"):
+            continue
+        forged = site.loose.copy()
+        forged.said[name] = value
+        bundle = forged.list_anew(site.key).pack(tmp_path / "b.tar.gz")
+        assert both(bundle, site.public).standing is Standing.REFUSED, name
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -102,7 +102,7 @@ def verify_checkpoint(
 def check_manifest(bundle: Bundle) -> Iterator[str]:
     """The manifest is of this format and well formed."""
     manifest = bundle.entry(MANIFEST, *_MANIFEST)
-    if manifest["format"] not in {FORMAT, THINNED}:
+    if text(manifest, "format") not in {FORMAT, THINNED}:
         yield f"the format is {manifest['format']!r}, and this verifier knows {FORMAT} and {THINNED}"
     text(manifest, "change")
     if text(manifest, "plan_digest"):
