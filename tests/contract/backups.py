@@ -112,7 +112,7 @@ class BackupsContract:
         # The manifest comes first, and at the end what no reader of its files would look at.
         for start in (*range(10, len(raw), len(raw) // 20), *range(len(raw) - 30, len(raw))):
             (tmp_path / "b.tar.gz").write_bytes(flipped(raw, start))
-            with pytest.raises(EvidenceRefused, match="damaged|no backup"):
+            with pytest.raises(EvidenceRefused, match="damaged"):
                 backups.check(tmp_path / "b.tar.gz")
 
     def test_backup_that_is_cut_off_is_found(self, backups: DatabaseBackups, url: str, tmp_path: Path) -> None:
