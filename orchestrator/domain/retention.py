@@ -88,7 +88,7 @@ class Clearance:
         return sum(holding.size for holding in self.going)
 
     def of(self, change: str) -> tuple[Holding, ...]:
-        """Return what goes and was kept for this change alone: its jobs, its kit, its log."""
+        """Return what goes and was kept for this change alone: its jobs and its kit."""
         return tuple(h for h in self.going if h.kind not in _SHARED and change in h.needed_by)
 
     @property

@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"CHG-(\d+)(?:\.|\Z)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateHoldings:
-    """Implements ``ports.Holdings`` in ``state``; ``logs`` is the folder with a log for each change."""
+    """Implements ``ports.Holdings`` in ``state``; ``logs`` is the folder with the logs of workers."""
 
     state: Path
     logs: Path
@@ -35,7 +35,7 @@ class StateHoldings:
         return [
             *(_holding(HoldingKind.JOB, path, _change_of(path)) for path in _folders(self._place(HoldingKind.JOB))),
             *(_holding(HoldingKind.KIT, path, path.name) for path in _folders(self._place(HoldingKind.KIT))),
-            *(_holding(HoldingKind.LOG, path, path.stem) for path in _files(self.logs, ".log")),
+            *(_holding(HoldingKind.LOG, path) for path in _files(self.logs, ".log")),
             *(_holding(HoldingKind.CONTENT, path) for path in _folders(self._place(HoldingKind.CONTENT))),
             *(_holding(HoldingKind.PACKAGE, path) for path in _files(self._place(HoldingKind.PACKAGE), "")),
         ]

@@ -88,17 +88,17 @@ def test_removal_that_was_interrupted_is_ended_by_the_next_look(holdings: StateH
     assert not left.exists()
 
 
-def test_log_and_kit_belong_to_their_change(holdings: StateHoldings, tmp_path: Path) -> None:
+def test_kit_belongs_to_its_change_and_the_log_of_workers_to_none(holdings: StateHoldings, tmp_path: Path) -> None:
     (tmp_path / "carriers").mkdir()
-    (tmp_path / "carriers" / "CHG-0001.log").write_text("said")
+    (tmp_path / "carriers" / "worker.log").write_text("said")
     (tmp_path / "carriers" / "CHG-0001.lock").touch()
     (tmp_path / "kits" / "CHG-0001").mkdir(parents=True)
     found = {holding.kind: holding for holding in holdings.kept()}
-    assert {kind: holding.name for kind, holding in found.items()} == {
-        HoldingKind.LOG: "CHG-0001", HoldingKind.KIT: "CHG-0001",
+    assert {kind: (holding.name, set(holding.needed_by)) for kind, holding in found.items()} == {
+        HoldingKind.LOG: ("worker", set()), HoldingKind.KIT: ("CHG-0001", {"CHG-0001"}),
     }  # fmt: skip
     assert sum(holdings.remove(holding) for holding in found.values()) > 0
-    assert [path.name for path in tmp_path.rglob("CHG-*")] == ["CHG-0001.lock"]
+    assert [path.name for path in tmp_path.glob("*/*")] == ["CHG-0001.lock"]
 
 
 def test_frozen_content_goes_though_it_is_read_only(holdings: StateHoldings, tmp_path: Path) -> None:
