@@ -58,9 +58,11 @@ class LogSettings:
 def begin(settings: LogSettings, *, least: LogLevel = LogLevel.DEBUG, mask: Callable[[str], str] = str) -> None:
     """Log to standard error from now on, nothing below ``least``; ``mask`` is applied to every line.
 
-    Other people's libraries are heard from WARNING on.
+    Other people's libraries are heard from WARNING on, from each place in them once in half a minute: what tries a
+    database again and again would fill a disk with it.
     """
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Seldom())
     handler.setFormatter(_Json(mask) if settings.form is LogForm.JSON else _Text(mask))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -76,6 +78,26 @@ def about(**known: str) -> Iterator[None]:
         yield
     finally:
         _about.reset(token)
+
+
+class _Seldom(logging.Filter):
+    """Lets a place in somebody else's library speak once in a while."""
+
+    PAUSE = 30.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the line is written."""
+        if record.name.partition(".")[0] == "orchestrator":
+            return True
+        place = (record.pathname, record.lineno)
+        if record.created - self._said.get(place, 0.0) < self.PAUSE:
+            return False
+        self._said[place] = record.created
+        return True
 
 
 class _Lines(logging.Formatter):

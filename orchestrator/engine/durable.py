@@ -143,6 +143,8 @@ class Durable:
             "serializer": serializer,
             "log_level": "WARNING",
         }
+        # Where nobody listens to it, it writes in a form of its own.
+        logging.getLogger("dbos").addHandler(logging.NullHandler())
         DBOS(config=config)
         self._source = SQLAlchemyDatasource.create(url, engine=engine, serializer=serializer)
         self._define()

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -97,6 +98,21 @@ def test_other_libraries_are_heard_when_something_is_wrong(capsys: pytest.Captur
     logging.getLogger("paramiko").warning("told")
     LOG.debug("told")
     assert len(lines(capsys)) == 2
+
+
+def test_other_libraries_say_a_thing_once_in_half_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.begin(LogSettings())
+    theirs = logging.getLogger("somebody.else")
+    for number in range(100):
+        theirs.warning("attempt %d", number)
+        LOG.warning("ours %d", number)
+    theirs.warning("from another place")
+    late = theirs.makeRecord(theirs.name, logging.WARNING, "place", 1, "said", (), None)
+    for passed in (0, 29, 31):
+        late.created = time.time() + passed
+        theirs.handle(late)
+    said = [line.partition("somebody.else: ")[2] for line in lines(capsys) if "somebody.else" in line]
+    assert said == ["attempt 0", "from another place", "said", "said"]
 
 
 def test_logging_needs_little_at_the_start_of_a_supervisor() -> None:
