@@ -248,12 +248,16 @@ class Site:
         return SqlWorkers(open_for_engine(self._url, size=2))
 
     @contextmanager
-    def worker(self, manner: Manner) -> Iterator[Worker]:
-        """Give this process's worker. Raises Refused where the database has one worker only, and it has it."""
+    def worker(self, manner: Manner, meanwhile: Callable[[], None] | None = None) -> Iterator[Worker]:
+        """Give this process's worker.
+
+        Where the database has one worker only, and it has it: wait for that one's end, and do ``meanwhile`` at every
+        look; without that, raise Refused.
+        """
         from orchestrator.engine.durable import Durable
 
         name = new_name()
-        with only_one(self.carriers.lock) if self.has_one_worker else nullcontext():
+        with only_one(self.carriers.lock, meanwhile) if self.has_one_worker else nullcontext():
             # The engine's own start would fail where several workers begin with an empty database.
             if self.ledger.queue is not None:
                 self.ledger.queue.ready()

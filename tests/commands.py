@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.adapters.ansible.jobdir import JobDir
 from orchestrator.adapters.identity.caller import calling_account
+from orchestrator.domain.calendar import Slot
 from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import ChangeRequest, ChangeState
 from orchestrator.domain.identity import ORCHESTRATOR, Actor
@@ -92,10 +93,12 @@ class Site:
             writing.move(advance(new, ChangeEvent.CANCELLED, at=at, actor=actor))
         return new.id
 
-    def open(self, at: datetime = NOW, state: ChangeState = ChangeState.REQUESTED) -> ChangeRequest:
+    def open(
+        self, at: datetime = NOW, state: ChangeState = ChangeState.REQUESTED, slot: Slot | None = None
+    ) -> ChangeRequest:
         """Enter a change."""
         name = self.store.next_change_id()
-        new = replace(change(state), id=name, source_key=f"file:{name}", created_at=at)
+        new = replace(change(state), id=name, source_key=f"file:{name}", created_at=at, slot=slot)
         with self.store.begin() as writing:
             writing.open(
                 new, requested(new, at=at, actor=Actor(name="anna", account="anna"), data={"request": "0" * 64})

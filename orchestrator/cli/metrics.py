@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +12,9 @@ import typer
 from orchestrator.cli.context import site_of
 from orchestrator.cli.output import AsJson, answer, say
 from orchestrator.errors import InvalidInput
-
-LOOPBACK = "127.0.0.1"
+from orchestrator.settings import LOOPBACK, Address
+from orchestrator.web.application import Application
+from orchestrator.web.server import listening
 
 
 def metrics(
@@ -36,9 +36,11 @@ def metrics(
         site.metrics.write(textfile.absolute())
         say(f"The metrics are in {textfile}.")
     elif listen:
-        address, port = _place(listen)
-        with site.metrics.server(address, port) as server:
-            say(f"http://{address}:{server.server_port}/metrics is served until Ctrl-C.")
+        address = Address.of(listen)
+        if address is None:
+            raise InvalidInput(f"--listen takes a port, or address:port, such as {LOOPBACK}:9464, not {listen!r}.")
+        with listening(Application(site.metrics.text), address) as server:
+            say(f"{Address(address.host, server.server_port)}/metrics is served until Ctrl-C.")
             sys.stdout.flush()
             with suppress(KeyboardInterrupt):
                 server.serve_forever()
@@ -46,10 +48,3 @@ def metrics(
         answer({m.name: [{"labels": s.labels, "value": int(s.value)} for s in m.samples] for m in site.measures()})
     else:
         sys.stdout.write(site.metrics.text().decode())
-
-
-def _place(listen: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(?:(?P<address>[A-Za-z0-9.-]+):)?(?P<port>[0-9]{1,5})", listen)
-    if match is None or int(match["port"]) > 65535:
-        raise InvalidInput(f"--listen takes a port, or address:port, such as {LOOPBACK}:9464, not {listen!r}.")
-    return match["address"] or LOOPBACK, int(match["port"])

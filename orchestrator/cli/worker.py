@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+import time
 from datetime import timedelta
 from typing import Annotated
 
@@ -16,7 +16,9 @@ from orchestrator.cli.context import site_of
 from orchestrator.cli.output import say
 from orchestrator.engine.worker import LEASE, Manner
 from orchestrator.errors import OrchestratorError
-from orchestrator.flow.due import start_due
+from orchestrator.flow.due import Scheduler
+from orchestrator.web.application import Application
+from orchestrator.web.server import answer_beside
 from orchestrator.wiring import Site
 
 Zones = Annotated[
@@ -29,6 +31,8 @@ Zones = Annotated[
 ]
 Lease = Annotated[float, typer.Option("--lease", help="Seconds of silence after which a worker is taken for dead.")]
 _LEASE = LEASE.total_seconds()
+#: Seconds without a look after which something hangs: reading content and inventories takes some.
+_HANGS = 300.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -48,16 +52,37 @@ def worker(
 ) -> None:
     """Carry what is in line, until it is ended. What it leaves is found again by the next one."""
     manner = Manner(zones=tuple(zone or ()), until_idle=until_idle, lease=timedelta(seconds=lease))
-    _work(site_of(context), manner, lambda: None)
+    _work(site_of(context), manner)
 
 
 def serve(context: typer.Context, lease: Lease = _LEASE) -> None:
-    """Work for the site: start each scheduled change when its window opens, and carry what is in line."""
+    """Work for the site: start each scheduled change when its window opens, carry what is in line, answer over HTTP."""
     site = site_of(context)
-    _work(site, Manner(lease=timedelta(seconds=lease)), lambda: _nothing(start_due(site.crew, site.desk)))
+    _work(site, Manner(lease=timedelta(seconds=lease)), _Clockwork(site))
 
 
-def _work(site: Site, manner: Manner, tick: Callable[[], None]) -> None:
+class _Clockwork:
+    """Looks again and again whether a change is due, and says when it has not done so for too long."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._scheduler = Scheduler(site.crew, site.desk)
+        self._looked = time.monotonic()
+
+    def look(self) -> None:
+        """Start what is due."""
+        self._scheduler.look()
+        self._looked = time.monotonic()
+
+    def ailment(self) -> str:
+        """Return why the site's work does not go on, or an empty text. Raises Unavailable without a database."""
+        silent = time.monotonic() - self._looked
+        if silent > _HANGS:
+            return f"for {silent:.0f} s nobody has looked whether a change is due"
+        return "" if self._site.carriers.have_worker() else "no worker that carries changes gives a sign of life"
+
+
+def _work(site: Site, manner: Manner, clock: _Clockwork | None = None) -> None:
     try:
         # What nobody has typed for this worker is asked for now, or never.
         site.take_answers()
@@ -66,23 +91,21 @@ def _work(site: Site, manner: Manner, tick: Callable[[], None]) -> None:
         _LOG.error("the worker does not begin: %s", error)
         raise typer.Exit(error.exit_code) from error
     logs.begin(site.settings.log, mask=site.mask())
+    if clock is not None and site.settings.listen is not None:
+        answer_beside(Application(site.metrics.text, clock.ailment), site.settings.listen)
     try:
-        _work_until_the_end(site, manner, tick)
+        _work_until_the_end(site, manner, clock)
     except OrchestratorError as error:
         _LOG.error("the worker ends: %s", error)
         raise typer.Exit(error.exit_code) from error
 
 
-def _work_until_the_end(site: Site, manner: Manner, tick: Callable[[], None]) -> None:
-    with site.worker(manner) as one:
+def _work_until_the_end(site: Site, manner: Manner, clock: _Clockwork | None) -> None:
+    with site.worker(manner, meanwhile=clock.look if clock else None) as one:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: one.stop())
         say(f"Working for {site.settings.name}: {manner.told(alone=site.has_one_worker)}. End it with Ctrl-C.")
-        one.run(tick)
+        one.run(clock.look if clock else lambda: None)
     # Threads that wait for supervised runs are not waited for: the runs go on, and are found again.
     logging.shutdown()
     os._exit(0)
-
-
-def _nothing(_: object) -> None:
-    return None

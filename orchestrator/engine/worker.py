@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 
 #: A worker that was silent for this long is dead: longer than a database takes to fail over.
 LEASE = timedelta(seconds=30)
+#: Seconds between two looks of a worker.
+PAUSE = 2.0
 #: The exit code of a worker that may act no more: its service manager starts it again.
 FENCED = 75
 #: The only executor of a database that has one worker: what it left, it finds again.
 SINGLE = "single"
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +51,7 @@ class Manner:
     zones: tuple[str, ...] = ()
     until_idle: float | None = None
     lease: timedelta = LEASE
-    pause: float = 2.0
+    pause: float = PAUSE
 
     def told(self, *, alone: bool) -> str:
         """Return in words for what the worker works."""
@@ -76,17 +80,23 @@ def has_died_here(worker: WorkerSeen) -> bool:
 
 
 @contextmanager
-def only_one(lock: Path) -> Iterator[None]:
-    """Hold the lock of a database that has one worker. Raises Refused where there is one already."""
+def only_one(lock: Path, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock of a database that has one worker.
+
+    Where there is one already, wait for its end, and do ``meanwhile`` at every look; without that, raise Refused.
+    """
     lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(
-                "another worker works for this site already. With SQLite there is one; more take a PostgreSQL "
-                "database: [database] url in orchestrator.toml."
-            ) from None
+        if not _take(handle):
+            if meanwhile is None:
+                raise Refused(
+                    "another worker works for this site already. With SQLite there is one; more take a PostgreSQL "
+                    "database: [database] url in orchestrator.toml."
+                )
+            log.info("another worker works for this site: it goes on, and this one carries when it has ended")
+            while not _take(handle):
+                _outliving(meanwhile)
+                time.sleep(PAUSE)
         yield
 
 
@@ -95,11 +105,24 @@ def is_held(lock: Path) -> bool:
     if not lock.exists():
         return False
     with lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not _take(handle)
+
+
+def _take(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _outliving(act: Callable[[], T]) -> T | None:
+    """Do something for which the database may be away: that is said, and tried again at the next look."""
+    try:
+        return act()
+    except DBAPIError as error:
+        log.warning("the database is away: %s", error.orig)
+        return None
 
 
 class Sign:
@@ -204,18 +227,17 @@ class Worker:
         log.info("worker %s works for %s", self._name, self._manner.told(alone=self._alone))
         idle_since = time.monotonic()
         while not self._ends.is_set():
-            try:
-                tick()
-                if self._look() or not self._durable.is_idle():
-                    idle_since = time.monotonic()
-            except DBAPIError as error:
-                log.warning("the database is away: %s", error.orig)
+            if _outliving(lambda: self._is_idle(tick)) is not True:
                 idle_since = time.monotonic()
             limit = self._manner.until_idle
             if limit is not None and time.monotonic() - idle_since >= limit:
                 break
             self._ends.wait(self._manner.pause)
         self._workers.leave(self._name)
+
+    def _is_idle(self, tick: Callable[[], None]) -> bool:
+        tick()
+        return not self._look() and self._durable.is_idle()
 
     def _look(self) -> int:
         gone = [worker.id for worker in self._workers.seen() if has_died_here(worker)]

@@ -4,7 +4,7 @@ A secret is never in the settings: they hold a reference (an environment variabl
 which ``resolve`` follows at the moment the secret is needed.
 """
 
-from orchestrator.settings.model import CommandProvider, Database, NotifierSettings, Settings
+from orchestrator.settings.model import LOOPBACK, Address, CommandProvider, Database, NotifierSettings, Settings
 from orchestrator.settings.prompting import DESCRIPTOR, answer, hand_over, take_over
 from orchestrator.settings.reading import FILE, find_site, load_settings
 from orchestrator.settings.references import Reference, ReferenceKind, resolve
@@ -12,6 +12,8 @@ from orchestrator.settings.references import Reference, ReferenceKind, resolve
 __all__ = [
     "DESCRIPTOR",
     "FILE",
+    "LOOPBACK",
+    "Address",
     "CommandProvider",
     "Database",
     "NotifierSettings",

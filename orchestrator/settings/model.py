@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,6 +15,8 @@ from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import NotFound
 from orchestrator.logs import LogSettings
 from orchestrator.settings.references import Reference, ReferenceKind, resolve
+
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,25 @@ class CommandProvider:
     parallel: int = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where something listens: a name or an IPv4 address, and a port; 0 is any that is free."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @classmethod
+    def of(cls, text: str) -> Address | None:
+        """Return what ``PORT`` or ``ADDRESS:PORT`` means, None where it means nothing."""
+        match = re.fullmatch(r"(?:([A-Za-z0-9.-]+):)?([0-9]{1,5})", text)
+        if match is None or int(match[2]) > 65535:
+            return None
+        return cls(match[1] or LOOPBACK, int(match[2]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotifierSettings:
     """Somebody to be told, ``[notify.NAME]``: by which plugin, of which events (patterns), and in which words."""
@@ -58,7 +80,7 @@ class Settings:
 
     ``installations`` are the virtual environments with an Ansible of their own, by name. ``traces`` is where spans are
     sent by OTLP over HTTP, "" for nowhere. ``lost_after`` is how long a host may be silent before it counts as lost,
-    None where each change says that itself.
+    None where each change says that itself. ``listen`` is where ``serve`` answers, None for nowhere.
     """
 
     site: Path
@@ -78,6 +100,7 @@ class Settings:
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     log: LogSettings = field(default_factory=LogSettings)
     traces: str = ""
+    listen: Address | None = None
 
     def questions(self) -> tuple[str, ...]:
         """Return what a person is asked for, each once: secrets that are kept nowhere."""

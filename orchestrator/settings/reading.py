@@ -16,13 +16,14 @@ from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import InvalidInput, Mistake, NotFound
 from orchestrator.logs import LogForm, LogLevel, LogSettings
-from orchestrator.settings.model import CommandProvider, Database, NotifierSettings, Settings
+from orchestrator.settings.model import LOOPBACK, Address, CommandProvider, Database, NotifierSettings, Settings
 from orchestrator.settings.table import Reading, Table, nearest
 
 FILE = "orchestrator.toml"
 PREFIX = "ORCHESTRATOR_"
 SIGNING_KEY = "signing-key.pem"
 OWN_INSTALLATION = "default"
+_LISTEN = f"{LOOPBACK}:9464"
 
 _NUMBERS = {("ansible", "forks"), ("limits", "jobs"), ("limits", "forks"), ("limits", "free_memory")}
 #: The settings that a variable may override: each is ORCHESTRATOR_, its table, and its key.
@@ -41,6 +42,7 @@ _VARIABLES = {
         ("log", "format"),
         ("log", "level"),
         ("telemetry", "endpoint"),
+        ("web", "listen"),
     )
 }
 
@@ -117,6 +119,7 @@ def _settings(top: Table, site: Path, environ: Mapping[str, str]) -> Settings:
         retention=_retention(top.table("retention")),
         log=_log(top.table("log")),
         traces=_traces(top.table("telemetry")),
+        listen=_listen(top.table("web")),
     )
     for table in (paths, database, ansible, evidence, limits, top.table("site"), top):
         table.refuse_the_rest()
@@ -230,6 +233,15 @@ def _traces(table: Table) -> str:
         table.wrong("endpoint", "is no address of a collector; write http://HOST:4318/v1/traces, without a password")
     table.refuse_the_rest()
     return endpoint
+
+
+def _listen(table: Table) -> Address | None:
+    said = table.text("listen") or _LISTEN
+    found = Address.of(said)
+    if found is None and said != "none":
+        table.wrong("listen", f'has to be a port, an address and a port such as "{_LISTEN}", or "none", not {said!r}')
+    table.refuse_the_rest()
+    return found
 
 
 def _notifier(table: Table) -> NotifierSettings:

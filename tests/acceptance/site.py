@@ -151,6 +151,19 @@ class Site:
         self.start(change)
         return self.ended(change)
 
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """Have the site served for the block: nobody starts anything by hand."""
+        with (self.folder.parent / "serve.log").open("wb") as said:
+            argv = [*ORCHESTRATOR, "--site", str(self.folder), "serve"]
+            nothing = subprocess.DEVNULL
+            with subprocess.Popen(argv, env=_environment(), stdout=said, stderr=said, stdin=nothing) as process:
+                try:
+                    yield
+                finally:
+                    process.terminate()
+                assert process.wait(60) == 0, (self.folder.parent / "serve.log").read_text()
+
     def ended(self, change: str) -> ChangeRequest:
         """Wait until nobody works on a change any more; return it."""
         wait_for(f"the end of {change}", lambda: self._is_at_rest(change), pause=0.3)

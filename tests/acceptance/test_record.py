@@ -59,7 +59,9 @@ def carried(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Carried:
     site.scheduled({})
     backup = folder / "backup.tar.gz"
     site.give("backup", "create", str(backup))
-    assert site.run(CHANGE).state is ChangeState.SUCCEEDED
+    with site.served():
+        wait_for("its window", lambda: not site.is_in(CHANGE, ChangeState.SCHEDULED))
+        assert site.ended(CHANGE).state is ChangeState.SUCCEEDED
     park.keep(*HOSTS)
     return Carried(site, backup, unlock)
 
@@ -85,6 +87,11 @@ def judged(site: Site, bundle: Path, *, code: int = 0) -> Done:
     theirs = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert theirs.returncode == code, theirs.stdout + theirs.stderr
     return ours
+
+
+def test_it_was_started_when_its_window_opened_with_nobody_there(site: Site) -> None:
+    (started,) = site.trail(CHANGE, "started")
+    assert (started.actor, site.change(CHANGE).reserved.start <= started.at) == ("orchestrator", True)
 
 
 # Whether it holds ---------------------------------------------------------------------------------------------

@@ -94,9 +94,16 @@ class FakeContent:
     authors: tuple[str, ...] = ("emil@example.org",)
     damaged: str = ""
     versions: dict[str, str] = field(default_factory=lambda: {"ansible-core": "2.19.4"})
+    _next: list[Callable[[], object]] = field(default_factory=list)
+
+    def before_reading(self, act: Callable[[], object]) -> None:
+        """Let something happen, once, while the content is about to be read."""
+        self._next.append(act)
 
     def read(self) -> Content:
         """Return the content as it is now."""
+        while self._next:
+            self._next.pop()()
         files = tuple(ContentFile(path=path, sha256=said) for path, said in sorted(self.files.items()))
         return Content(files=files, versions={**self.versions}, authors=self.authors)
 

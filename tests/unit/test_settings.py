@@ -14,7 +14,7 @@ from orchestrator.domain.retention import RetentionPolicy
 from orchestrator.domain.rollback import RollbackClass
 from orchestrator.errors import InvalidInput, NotFound, Unavailable
 from orchestrator.logs import LogForm, LogLevel, LogSettings
-from orchestrator.settings import Reference, ReferenceKind, Settings, find_site, load_settings, resolve
+from orchestrator.settings import Address, Reference, ReferenceKind, Settings, find_site, load_settings, resolve
 
 EVERYTHING = """\
 [site]
@@ -74,6 +74,9 @@ level = "warning"
 [telemetry]
 endpoint = "https://collector.example.org:4318/v1/traces"
 
+[web]
+listen = "10.0.0.5:9100"
+
 [retention]
 keep = "200d"
 at_least = "30d"
@@ -120,9 +123,31 @@ def test_everything_that_can_be_set_is_read(tmp_path: Path) -> None:
     assert settings.lost_after == timedelta(minutes=20)
     assert settings.log == LogSettings(LogForm.JSON, LogLevel.WARNING)
     assert settings.traces == "https://collector.example.org:4318/v1/traces"
+    assert settings.listen == Address("10.0.0.5", 9100)
     assert settings.retention == RetentionPolicy(
         keep=timedelta(days=200), at_least=timedelta(days=30), size=20 * 1024**3
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (None, Address("127.0.0.1", 9464)),
+        ("9100", Address("127.0.0.1", 9100)),
+        ("patch.example.org:80", Address("patch.example.org", 80)),
+        ("none", None),
+    ],
+)
+def test_where_serve_answers(tmp_path: Path, said: str | None, meant: Address | None) -> None:
+    text = SITE if said is None else f'{SITE}[web]\nlisten = "{said}"\n'
+    assert read(tmp_path, text).listen == meant
+
+
+@pytest.mark.parametrize("said", ["nowhere", "127.0.0.1", ":80", "host:99999", "host:port", "a b:80"])
+def test_address_that_is_none_is_refused(tmp_path: Path, said: str) -> None:
+    with pytest.raises(InvalidInput, match=r"line|orchestrator\.toml") as refused:
+        read(tmp_path, f'{SITE}[web]\nlisten = "{said}"\n')
+    assert "web.listen has to be" in str(refused.value)
 
 
 def test_what_is_kept_for_a_short_time_has_no_longer_least_age(tmp_path: Path) -> None:

@@ -1,13 +1,8 @@
-"""Prometheus reads what we write, from a file and over HTTP."""
+"""Prometheus reads what we write."""
 
 from __future__ import annotations
 
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
-from urllib.error import HTTPError
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,16 +16,6 @@ MEASURES = (
     Measure(name="audit_events", help="Events.", samples=(Sample({}, 7),), is_counter=True),
     Measure(name="nothing", help="Nothing.", samples=()),
 )
-
-
-@contextmanager
-def served(exposition: Exposition) -> Iterator[str]:
-    with exposition.server("127.0.0.1", 0) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def parsed(text: str) -> dict[str, tuple[str, list[tuple[dict[str, str], float]]]]:
@@ -70,32 +55,3 @@ def test_file_that_cannot_be_written_is_said_and_the_old_one_stays(tmp_path: Pat
     with pytest.raises(Unavailable):
         Exposition(fails).write(tmp_path / "x.prom")
     assert (tmp_path / "x.prom").read_text() == "old"
-
-
-def test_metrics_are_served_and_nothing_else() -> None:
-    with served(Exposition(lambda: MEASURES)) as url:
-        with urllib.request.urlopen(f"{url}/metrics") as answer:
-            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-            assert b"orchestrator_changes{" in answer.read()
-        for path, data, code in (("/", None, 404), ("/metrics", b"x", 405)):
-            with pytest.raises(HTTPError) as refused:
-                urllib.request.urlopen(url + path, data=data)
-            assert refused.value.code == code
-            refused.value.close()
-
-
-def test_database_that_does_not_answer_is_503_with_the_reason() -> None:
-    def fails() -> tuple[Measure, ...]:
-        raise Unavailable("the database is away")
-
-    with served(Exposition(fails)) as url:
-        with pytest.raises(HTTPError) as refused:
-            urllib.request.urlopen(f"{url}/metrics")
-        assert (refused.value.code, refused.value.read()) == (503, b"the database is away\n")
-        refused.value.close()
-
-
-def test_port_that_is_taken_is_said() -> None:
-    exposition = Exposition(lambda: MEASURES)
-    with exposition.server("127.0.0.1", 0) as server, pytest.raises(Unavailable, match="nothing can listen on"):
-        exposition.server("127.0.0.1", server.server_port)
