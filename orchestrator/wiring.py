@@ -338,9 +338,9 @@ class Site:
 
         return KnownHosts(self.settings.state / "known_hosts")
 
-    @cached_property
+    @property
     def notary(self) -> Notary:
-        """The installation's signature."""
+        """The installation's signature, with the key as it is now: another process may have replaced it."""
         file = self.settings.checkpoint_file
         return Notary(key=current(self.settings.signing_key.parent), outside=[AppendedFile(file)] if file else [])
 

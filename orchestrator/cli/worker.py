@@ -17,6 +17,7 @@ from orchestrator.cli.output import say
 from orchestrator.engine.worker import LEASE, Manner
 from orchestrator.errors import OrchestratorError
 from orchestrator.flow.due import Scheduler
+from orchestrator.flow.witnessing import Witness
 from orchestrator.web.application import Application
 from orchestrator.web.server import answer_beside
 from orchestrator.wiring import Site
@@ -56,22 +57,24 @@ def worker(
 
 
 def serve(context: typer.Context, lease: Lease = _LEASE) -> None:
-    """Work for the site: start each scheduled change when its window opens, carry what is in line, answer over HTTP."""
+    """Work for the site: start changes when their window opens, carry them, sign the trail hourly, answer over HTTP."""
     site = site_of(context)
     _work(site, Manner(lease=timedelta(seconds=lease)), _Clockwork(site))
 
 
 class _Clockwork:
-    """Looks again and again whether a change is due, and says when it has not done so for too long."""
+    """Looks again and again whether something is due, and says when it has not done so for too long."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._scheduler = Scheduler(site.crew, site.desk)
+        self._witness = Witness(site.ledger, lambda: site.notary)
         self._looked = time.monotonic()
 
     def look(self) -> None:
-        """Start what is due."""
+        """Start the changes that are due, and have the audit chains signed."""
         self._scheduler.look()
+        self._witness.look()
         self._looked = time.monotonic()
 
     def ailment(self) -> str:

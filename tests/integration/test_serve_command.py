@@ -111,9 +111,17 @@ def test_figures_and_health_are_answered_while_it_works(site: Site) -> None:
         wait_for("its sign of life", lambda: serve.asked("/healthz")[0] == 200)
         assert serve.asked("/healthz") == (200, "ok\n")
         assert serve.asked("/healthz", "HEAD") == (200, "")
+        wait_for("a signed checkpoint", lambda: site.store.last_checkpoint() is not None)
         assert serve.asked("/healthz", "POST")[0] == 405
         status, told = serve.asked("/../etc/passwd")
         assert (status, told) == (404, "There is /metrics and /healthz, and nothing else.\n")
+
+
+def test_key_that_another_process_has_replaced_signs_nothing_more(site: Site) -> None:
+    long_lived = site.wired
+    old = long_lived.notary.key.public.fingerprint
+    site.give("audit", "rotate-key", "--yes")
+    assert long_lived.notary.key.public.fingerprint != old
 
 
 def test_change_whose_window_passed_with_nobody_there_loses_it(site: Site) -> None:
