@@ -107,11 +107,12 @@ def show_(
     """Show where a change stands, host by host, and what to do next."""
     site = site_of(context)
     change = site.ledger.store.change(change_id)
+    runs, is_carried = site.ledger.store.runs(change_id), site.carriers.is_carried(change_id)
+    stopped = sticking.is_stuck(change_id, site.ledger)
     if as_json:
-        answer({"change": change, "hosts": site.ledger.store.runs(change_id)})
+        answer({"change": change, "hosts": runs, "carried": is_carried, "stopped": stopped})
         return
-    is_carried = site.carriers.is_carried(change_id)
-    show.change(change, site.ledger.store.runs(change_id), is_carried=is_carried, everyone=everyone)
+    show.change(change, runs, is_carried=is_carried, stopped=stopped, everyone=everyone)
 
 
 @app.command("stage")

@@ -71,8 +71,13 @@ def summary(change: ChangeRequest) -> dict[str, Plain]:
     }
 
 
-def change(change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool, everyone: bool = False) -> None:
-    """Show where a change stands; with ``everyone``, each host of it however many there are."""
+def change(
+    change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool, stopped: str = "", everyone: bool = False
+) -> None:
+    """Show where a change stands; with ``everyone``, each host of it however many there are.
+
+    ``stopped`` says why nobody can carry it, where that is known.
+    """
     spec, zone = change.spec, change.spec.window.zone
     pairs: list[tuple[str, str | Text]] = [
         ("change", f"{change.id}  {spec.title}"),
@@ -93,6 +98,8 @@ def change(change: ChangeRequest, runs: Sequence[HostRun], *, is_carried: bool, 
     if change.state in (ChangeState.STAGING, ChangeState.RUNNING, ChangeState.ROLLING_BACK):
         alone = f"nobody: it stands still. Take it up: orchestrator change resume {change.id} --yes"
         pairs.append(("carried", "by a living process" if is_carried else Text(alone, style="red")))
+        if stopped:
+            pairs.append(("stopped", Text(stopped, style="red")))
     if asked := stopping(change, runs):
         pairs.append(("asked", Text(asked, style="yellow")))
     if change.drifted:
