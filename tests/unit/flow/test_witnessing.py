@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from datetime import timedelta
 
 import pytest
 
+from orchestrator.domain.canonical import canonical
 from orchestrator.errors import Unavailable
 from orchestrator.flow import evidencing
 from orchestrator.flow.witnessing import EVERY, PAUSE, Witness
@@ -40,12 +42,26 @@ def test_chains_are_signed_at_once_and_every_hour(site: FakeSite, notary: FakeNo
 
 def test_checkpoint_that_somebody_else_made_counts(site: FakeSite, notary: FakeNotary) -> None:
     witness, other = (Witness(site.ledger, lambda: notary) for _ in range(2))
-    site.clock.when(site.clock.at + 30 * MINUTE, lambda: None)
     assert witness.look()
     assert not other.look()
     site.clock.at += 30 * MINUTE
     evidencing.sign_heads(site.ledger, notary)
     assert looks(witness, site, 90) == [60]
+
+
+def test_two_that_sign_at_the_same_moment_make_one_after_the_other(site: FakeSite, notary: FakeNotary) -> None:
+    class Slow(FakeNotary):
+        def sign(self, document: bytes) -> bytes:
+            """Sign, while somebody else is quicker."""
+            if not notary.published:
+                evidencing.sign_heads(site.ledger, notary)
+            return super().sign(document)
+
+    slow = Slow()
+    assert Witness(site.ledger, lambda: slow).look()
+    (first,), (second,) = ([json.loads(line)["checkpoint"] for line in one.published] for one in (notary, slow))
+    assert (first["seq"], second["seq"]) == (1, 2)
+    assert second["prev"] == hashlib.sha256(canonical(first)).hexdigest()
 
 
 def test_what_stands_in_the_way_is_said_once_an_hour(site: FakeSite, caplog: pytest.LogCaptureFixture) -> None:
