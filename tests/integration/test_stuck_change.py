@@ -5,6 +5,10 @@ One change; the tests stand in the order of its life.
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
 from orchestrator.domain.change import ChangeState
@@ -59,3 +63,19 @@ def test_person_takes_it_up_and_is_in_the_trail_for_it(site: Site, stuck: str) -
     (taken,) = [event for event in site.store.trail(stuck) if event.tag == "taken-up"]
     assert taken.actor == "olga"
     assert "has no plan" in str(taken.data["stopped_by"])
+
+
+def test_attempt_that_the_engine_has_given_up_is_left_for_a_person_as_well(tmp_path: Path) -> None:
+    site = Site.found(tmp_path)
+    change = site.open(state=ChangeState.RUNNING)
+    queue = site.wired.ledger.queue
+    assert queue is not None
+    queue.ready()
+    with site.store.begin() as writing:
+        queue.enqueue(change, writing)
+    # As it does with work that was taken up again and again, and never came to its end.
+    with closing(sqlite3.connect(site.state / "orchestrator.db")) as database, database:
+        assert database.execute("UPDATE workflow_status SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED'").rowcount == 1
+    site.give(*AWHILE)
+    assert tags(site, change.id) == ["carrying-stopped"]
+    assert "the engine ended it as MAX_RECOVERY" in str(site.store.trail(change.id)[-1].data["reason"])
