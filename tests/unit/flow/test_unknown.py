@@ -14,7 +14,7 @@ from orchestrator.domain.job import HostOutcome
 from orchestrator.domain.journal import Settlement
 from orchestrator.domain.rollout import Amount, RolloutPolicy
 from orchestrator.domain.run import HostStatus
-from orchestrator.errors import NotFound, Unavailable
+from orchestrator.errors import NotFound, Refused, Unavailable
 from orchestrator.flow import tending
 from tests.fakes.machines import Fault
 from tests.fakes.site import OMAR, FakeSite, a_host
@@ -194,6 +194,32 @@ def test_person_may_have_an_unknown_host_asked_again(site: FakeSite) -> None:
     tending.reconcile_by_hand(site.id, "web1", OMAR, site.crew, settle=True)
     assert site.statuses["web1"] == "done"
     assert "settled by omar" in site.runs["web1"].reason
+
+
+def test_host_of_which_all_is_known_is_not_judged_anew(site: FakeSite) -> None:
+    """What the patch left is no longer there once a host was put back, and that is as it should be."""
+    site.ran(TWO_WAVES)
+    with pytest.raises(Refused, match="web1 is done: there is no doubt"):
+        tending.reconcile_by_hand(site.id, "web1", OMAR, site.crew, settle=True)
+    site.roll_back()
+    site.carry()
+    with pytest.raises(Refused, match="web1 is restored"):
+        tending.reconcile_by_hand(site.id, "web1", OMAR, site.crew, settle=True)
+    assert site.statuses["web1"] == "restored"
+    assert "host-reconciled" not in site.tags
+
+
+def test_host_that_is_still_at_work_is_not_settled_by_hand(site: FakeSite) -> None:
+    site.machines["web1"].suffers(PATCH, Fault.LOST_AT_WORK)
+    site.ran(TWO_WAVES)
+    assert site.statuses["web1"] == "unknown"
+    with pytest.raises(Refused, match=r"not settled.*has not ended it"):
+        tending.reconcile_by_hand(site.id, "web1", OMAR, site.crew, settle=True)
+    assert site.statuses["web1"] == "unknown"
+    assert list(site.store.leases()) == []
+    site.machines["web1"].finish()
+    tending.reconcile_by_hand(site.id, "web1", OMAR, site.crew, settle=True)
+    assert site.statuses["web1"] == "done"
 
 
 def test_host_that_was_not_touched_has_nothing_to_settle(site: FakeSite) -> None:
