@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.context import actor_for, site_of
-from orchestrator.cli.output import AsJson, Yes, answer, coloured, needs_yes, say, table, warn
+from orchestrator.cli.output import AsJson, Yes, answer, coloured, needs_yes, reason_or_ask, say, table, warn
 from orchestrator.domain.identity import Action
 from orchestrator.domain.inventory import Environment, Host
 from orchestrator.errors import InvalidInput, NotFound
@@ -73,11 +73,11 @@ def scan(context: typer.Context, pattern: Pattern = "all", where: Where = None, 
 def show(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
     """Show one host: what the inventory says, who holds it, its points."""
     site = site_of(context)
-    ((environment, host),) = _hosts(site, name, None)[:1]
+    environment, host = _host(site, name)
     leases = [lease for lease in site.ledger.store.leases() if lease.host == name]
     points = [point for point in site.ledger.store.points() if point.host == name]
     if as_json:
-        answer({"host": _plain(environment, host), "leases": [str(x) for x in leases], "points": points})
+        answer({"host": _plain(environment, host), "leases": leases, "points": points})
         return
     say(
         f"{host.name} ({environment}) at {host.connection.address}:{host.connection.port} "
@@ -139,7 +139,7 @@ def reconcile(
         found = tending.reconcile_by_hand(change_id, name, actor, site.crew, settle=yes)
     say(f"{name}: {found.settled.settlement}: {found.settled.why}")
     if not yes:
-        say("Nothing was written. To settle the host by this, add --yes.", style="bold")
+        say(f"{name} stands as before. To settle it by this, add --yes.", style="bold")
 
 
 @app.command("adopt")
@@ -152,12 +152,20 @@ def adopt(
     """Take over a host on which another installation has left a claim or an open step."""
     site = site_of(context)
     actor = actor_for(site, Action.TRUST)
-    ((environment, host),) = _hosts(site, name, None)[:1]
-    if not reason.strip():
-        raise InvalidInput("adopting a host needs a reason: --reason …")
+    environment, host = _host(site, name)
+    reason = reason_or_ask(reason)
     if needs_yes(yes, f"Adopt {name}, and end what another installation has left open on it"):
         tending.adopt(host, environment, reason, actor, site.crew)
         say(f"{name} is ours.")
+
+
+def _host(site: Site, name: str) -> tuple[Environment, Host]:
+    """Return the one host that is called so. Raises NotFound for what is a pattern or a group."""
+    found = _hosts(site, name, None)
+    for environment, host in found:
+        if host.name == name:
+            return environment, host
+    raise NotFound(f"{name!r} is no host, but matches {', '.join(host.name for _, host in found)}: name one of them.")
 
 
 def _hosts(site: Site, pattern: str, where: Environment | None) -> list[tuple[Environment, Host]]:
