@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated
 
@@ -104,11 +106,16 @@ def _work(site: Site, manner: Manner, clock: _Clockwork | None = None) -> None:
 
 
 def _work_until_the_end(site: Site, manner: Manner, clock: _Clockwork | None) -> None:
+    _when_asked_to_end(lambda: sys.exit(0))  # Where it only waits for another one.
     with site.worker(manner, meanwhile=clock.look if clock else None) as one:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: one.stop())
+        _when_asked_to_end(one.stop)
         say(f"Working for {site.settings.name}: {manner.told(alone=site.has_one_worker)}. End it with Ctrl-C.")
         one.run(clock.look if clock else lambda: None)
     # Threads that wait for supervised runs are not waited for: the runs go on, and are found again.
     logging.shutdown()
     os._exit(0)
+
+
+def _when_asked_to_end(act: Callable[[], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: act())

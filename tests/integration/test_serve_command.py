@@ -144,6 +144,11 @@ def test_while_another_worker_carries_it_looks_at_the_clock_and_takes_over(site:
         serve.heard("(Working for)")
 
 
+def test_it_ends_when_asked_to_though_it_only_waits(site: Site) -> None:
+    with only_one(site.wired.carriers.lock), serving(site) as serve:
+        serve.heard("(another worker works for this site)")
+
+
 def test_address_that_somebody_else_has_stops_no_work(tmp_path: Path) -> None:
     site = Site.found(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
