@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,9 @@ from orchestrator.adapters.evidence.archive import members
 from orchestrator.adapters.evidence.keys import SigningKey, current
 from orchestrator.domain.canonical import canonical
 from orchestrator.domain.change import ChangeState
+from orchestrator.domain.inventory import Environment, Secret
+from orchestrator.domain.probe import Needs
+from orchestrator.wiring import Site as Wired
 from tests.acceptance.machines import Park, wait_for
 from tests.acceptance.planted import SECRETS, contents, found_in, pack, plant
 from tests.acceptance.site import Done, Site
@@ -92,6 +95,25 @@ def judged(site: Site, bundle: Path, *, code: int = 0) -> Done:
 def test_it_was_started_when_its_window_opened_with_nobody_there(site: Site) -> None:
     (started,) = site.trail(CHANGE, "started")
     assert (started.actor, site.change(CHANGE).reserved.start <= started.at) == ("orchestrator", True)
+
+
+def test_points_tasks_and_hosts_are_told_by_the_commands_for_them(site: Site) -> None:
+    assert {point["host"] for point in site.json("rollback-point", "list")} >= set(HOSTS)
+    assert f"rollback point of {CHANGE} by packages, class package" in site.give("host", "show", "w1").out
+    outcomes = {task["outcome"] for task in site.json("change", "tasks", CHANGE, "--host", "w1")}
+    assert "changed" in outcomes
+    assert not outcomes & {"failed", "unreachable"}
+    assert "w1 is done: there is no doubt to settle" in site.give("host", "reconcile", CHANGE, "w1", code=4).said
+
+
+def test_host_that_takes_a_password_is_looked_at_with_it(site: Site) -> None:
+    wired = Wired(site.folder)
+    (known,) = wired.inventory.resolve("w1", Environment.PRODUCTION)
+    for password, fit in ((SECRETS["become password"], True), ("another", False)):
+        account = replace(known.connection, key_file="", password=Secret(password))
+        (report,) = wired.crew.probe.look([replace(known, connection=account)], Needs())
+        assert report.is_fit is fit, report
+        assert password not in repr(report)
 
 
 # Whether it holds ---------------------------------------------------------------------------------------------
@@ -216,6 +238,19 @@ def test_restored_database_goes_on_with_hosts_that_know_better(carried: Carried,
     assert "record-went-back" in again.tags(CHANGE)
     again.give("audit", "verify")
     assert found_in(files_of(site.folder, site.state, carried.backup.parent) - {carried.unlock}) == []
+
+
+def test_host_that_another_installation_has_left_is_adopted(site: Site, park: Park) -> None:
+    again, claim = Site(site.folder.parent), "/var/lib/patch-orchestrator/claim.json"
+    left = {"installation": "another", "counter": 7, "change": "CHG-0042", "at": 0}
+    park["w1"].run("sh", "-c", f"echo '{json.dumps(left)}' > {claim}")
+    assert "add --yes" in again.give("host", "adopt", "w1", "--reason", "The old site is gone.").out
+    assert json.loads(park["w1"].run("cat", claim)) == left
+    again.give("host", "adopt", "w1", "--reason", "The old site is gone.", "--yes")
+    assert json.loads(park["w1"].run("cat", claim))["installation"] == again.store.installation()
+    assert park["w1"].journal()[-1]["event"] == "adopted"
+    adopted = again.store.trail("site")[-1]
+    assert (adopted.tag, adopted.actor, adopted.data["reason"]) == ("host-adopted", "olga", "The old site is gone.")
 
 
 def test_what_a_real_change_left_goes_and_its_evidence_holds(site: Site, tmp_path: Path) -> None:
