@@ -259,6 +259,7 @@ def test_what_a_real_change_left_goes_and_its_evidence_holds(site: Site, tmp_pat
     assert again.json("housekeeping")["going"] == []
     settings = site.folder / "orchestrator.toml"
     settings.write_text(settings.read_text() + '\n[retention]\nkeep = "1s"\n')
+    wait_for("all of it to be a second old", lambda: again.json("housekeeping")["left"] == 0)
     going = again.json("housekeeping")["going"]
     assert {each["kind"] for each in going} == {"job", "kit", "log", "content", "package"}
     done = again.json("housekeeping", "--yes")
