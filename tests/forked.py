@@ -1,7 +1,8 @@
-"""The `orchestrator` command without the second that it takes to import: forked from a process that has done so.
+"""Commands without the second that they take to import: forked from a process that has done so.
 
 Every command is a process of its own all the same, with its own environment, folder and output, and ends as Python
-ends. ``run`` stands in for ``subprocess.run``; the process that commands are forked from ends with the one that asked.
+ends. ``run`` and ``play`` stand in for ``subprocess.run``; the processes that commands are forked from end with the one
+that asked.
 """
 
 from __future__ import annotations
@@ -25,8 +26,27 @@ from pathlib import Path
 from typing import IO
 
 _ROOT = Path(__file__).parents[1]
-#: What commands import when they come to need it.
-_LATER = ("engine.durable", "engine.worker", "adapters.intake.yaml_intake", "adapters.evidence.bundle")
+#: The settings of a play that is run by ``play``.
+PLAYING = {"ANSIBLE_CONFIG": str(_ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
+#: The commands: the module whose ``main`` they are, and what they import when they come to need it.
+_COMMANDS = {
+    "orchestrator": (
+        "orchestrator.cli.main",
+        "orchestrator.engine.durable",
+        "orchestrator.engine.worker",
+        "orchestrator.adapters.intake.yaml_intake",
+        "orchestrator.adapters.evidence.bundle",
+    ),
+    "ansible-playbook": (
+        "ansible.cli.playbook",
+        "ansible.executor.playbook_executor",
+        "ansible.plugins.strategy",
+        "ansible.module_utils.basic",
+        "paramiko",
+        "pypsrp.powershell",
+        "winrm",
+    ),
+}
 _KEPT = ("PATH", "HOME", "LANG", "TERM")
 _STARTING = threading.Lock()
 
@@ -53,9 +73,21 @@ def run(words: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: flo
         return subprocess.run(
             argv, env=env, cwd=cwd, timeout=timeout, stdin=nothing, capture_output=True, text=True, check=False
         )
-    asked = json.dumps([["orchestrator", *words], dict(env), str(cwd)]).encode()
+    return _run(["orchestrator", *words], env, cwd, timeout, _kept() | {"COLUMNS": "250"})
+
+
+def play(words: Sequence[str], *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `ansible-playbook` with our settings and a line of JSON for each event."""
+    # What it is told by its environment, it reads as it is imported.
+    return _run(["ansible-playbook", *words], os.environ | PLAYING, cwd, None, _kept() | PLAYING)
+
+
+def _run(
+    argv: list[str], env: Mapping[str, str], cwd: Path, timeout: float | None, imported_with: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    asked = json.dumps([argv, dict(env), str(cwd)]).encode()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as server:
-        server.connect(_address())
+        server.connect(_address(argv[0], imported_with))
         socket.send_fds(server, [len(asked).to_bytes(4)], [out.fileno(), err.fileno()])
         server.sendall(asked)
         process = _number(server)
@@ -64,23 +96,26 @@ def run(words: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: flo
             code = _number(server)
         except TimeoutError:
             os.kill(process, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(list(words), timeout) from None
-        return subprocess.CompletedProcess(list(words), code, _text(out), _text(err))
+            raise subprocess.TimeoutExpired(argv, timeout or 0) from None
+        return subprocess.CompletedProcess(argv, code, _text(out), _text(err))
 
 
-def _address() -> str:
+def _kept() -> dict[str, str]:
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
+
+
+def _address(command: str, imported_with: Mapping[str, str]) -> str:
     with _STARTING:
-        return _started()
+        return _started(command, frozenset(imported_with.items()))
 
 
 @cache
-def _started() -> str:
+def _started(command: str, imported_with: frozenset[tuple[str, str]]) -> str:
     """Start the process that commands are forked from, and return where it listens."""
     folder = tempfile.TemporaryDirectory(prefix="forked-")
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"COLUMNS": "250"}
-    argv = [sys.executable, "-m", "tests.forked", f"{folder.name}/socket"]
+    argv = [sys.executable, "-m", "tests.forked", command, f"{folder.name}/socket"]
     pipe = subprocess.PIPE
-    server = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=kept, cwd=_ROOT, start_new_session=True)
+    server = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=dict(imported_with), cwd=_ROOT, start_new_session=True)
 
     def end() -> None:
         server.communicate()
@@ -103,11 +138,10 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode()
 
 
-def _serve(address: str) -> Order | None:
+def _serve(command: str, address: str) -> Order | None:
     """Fork for each command that is asked for. Return it in the process that is to become it; None at the end."""
-    importlib.import_module("orchestrator.cli.main")
-    for name in _LATER:
-        importlib.import_module(f"orchestrator.{name}")
+    for name in _COMMANDS[command]:
+        importlib.import_module(name)
     gc.freeze()  # What the commands share with this process stays shared.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
@@ -153,9 +187,8 @@ def _become(order: Order) -> None:
 
 
 if __name__ == "__main__":
-    asked_for = _serve(sys.argv[1])
+    asked_for = _serve(*sys.argv[1:])
     if asked_for:
-        from orchestrator.cli.main import main
-
+        main = importlib.import_module(_COMMANDS[sys.argv[1]][0]).main
         _become(asked_for)
         main()

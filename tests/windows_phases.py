@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 import yaml
 
 from lab.windows.instance import WindowsLab
+from tests import forked
 from tests.windows_play import login
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,18 +69,7 @@ class Site:
         path = self.folder / f"{name}-{self.counter}.yml"
         hosts = {host: {**self.hosts[host], "patch_job": job, **(variables or {})} for host, job in jobs.items()}
         path.write_text(yaml.safe_dump({"patch_batch": {"hosts": hosts}}))
-        program = str(Path(sys.executable).with_name("ansible-playbook"))
-        done = subprocess.run(
-            [program, "-i", str(path), str(ROOT / f"playbooks/{name}.yml"), "-f", "40"],
-            env={
-                **os.environ,
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = forked.play(["-i", str(path), str(ROOT / f"playbooks/{name}.yml"), "-f", "40"], cwd=self.folder)
         found = read_events(done.stdout)
         assert set(found) == set(jobs), done.stdout[-2000:] + done.stderr[-2000:]
         return found

@@ -19,6 +19,7 @@ import yaml
 from lab.instance import Lab
 from lab.packages import Package
 from lab.pytest_plugin import temporary_lab
+from tests import forked
 
 pytestmark = pytest.mark.lab
 
@@ -71,14 +72,14 @@ class Site:
     def phase(self, names: str, items: list[dict[str, Any]], hosts: tuple[str, ...] = ("h1",), **more: Any) -> Outcome:
         """Carry out a phase, or several in one run of Ansible: as is done where nothing is decided between them."""
         job = self.job(items, **more)
-        done = subprocess.run(
-            self.command(names, dict.fromkeys(hosts, job)),
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = forked.play(self.command(names, dict.fromkeys(hosts, job))[1:], cwd=self.folder)
         return read_events(done.stdout + done.stderr)
+
+    def started(self, name: str, items: list[dict[str, Any]]) -> subprocess.Popen[bytes]:
+        """Begin with a phase, and do not wait for it."""
+        command = self.command(name, {"h1": self.job(items)})
+        settings = os.environ | forked.PLAYING
+        return subprocess.Popen(command, env=settings, stdout=subprocess.DEVNULL, start_new_session=True)
 
     def command(self, names: str, jobs: dict[str, Job]) -> list[str]:
         path = self.folder / f"jobs-{self.counter}.yml"
@@ -121,11 +122,6 @@ class Site:
     def journal(self, host: str = "h1") -> list[tuple[str, str, str]]:
         records = map(json.loads, self.shell(f"cat {JOURNAL}", host).splitlines())
         return [(one["step"], one["event"], one["outcome"]) for one in records]
-
-
-def environment() -> dict[str, str]:
-    settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
-    return {**os.environ, **settings}
 
 
 def read_events(text: str) -> Outcome:
@@ -358,8 +354,7 @@ def test_killed_controller_leaves_the_transaction_alone(site: Site) -> None:
     publish(site.lab, "1.1", "labtool", behaviour="slow", seconds=6)
     lock = site.lock("labtool")
     site.phase("protect", lock)
-    command = site.command("patch", {"h1": site.job(lock)})
-    started = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    started = site.started("patch", lock)
     wait_for(lambda: ("patch", "begin", "") in site.journal())
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
@@ -372,8 +367,7 @@ def test_power_cut_in_the_middle_is_seen_and_mended_by_patching_again(site: Site
     publish(site.lab, "1.1", "labtool", behaviour="slow", seconds=8)
     lock = site.lock("labtool")
     site.phase("protect", lock)
-    command = site.command("patch", {"h1": site.job(lock)})
-    started = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    started = site.started("patch", lock)
     wait_for(lambda: ("patch", "begin", "") in site.journal() and site.version("labtool") == "1.1")
     site.lab.power_off("h1")
     os.killpg(started.pid, signal.SIGKILL)

@@ -1,9 +1,6 @@
 """The playbooks on real hosts of the dnf and zypper families, with jobs written by hand."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +12,7 @@ import yaml
 from lab import Lab
 from lab.packages import Package
 from lab.pytest_plugin import temporary_lab
+from tests import forked
 
 pytestmark = pytest.mark.lab
 
@@ -57,16 +55,9 @@ class Site:
             for host in HOSTS
         }
         (self.folder / "jobs.yml").write_text(yaml.safe_dump({"patch_batch": {"hosts": jobs}}))
-        program = str(Path(sys.executable).with_name("ansible-playbook"))
         sources = ["-i", str(self.folder / "site.yml"), "-i", str(self.folder / "jobs.yml")]
-        settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
-        done = subprocess.run(
-            [program, *sources, str(ROOT / f"playbooks/{name}.yml")],
-            env={**os.environ, **settings},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        playbook = str(ROOT / f"playbooks/{name}.yml")
+        done = forked.play([*sources, playbook], cwd=self.folder)
         return read_events(done.stdout)
 
     def candidates(self) -> Lock:
