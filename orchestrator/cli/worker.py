@@ -60,8 +60,7 @@ def worker(
 
 def serve(context: typer.Context, lease: Lease = _LEASE) -> None:
     """Work for the site: start changes when their window opens, carry them, sign the trail hourly, answer over HTTP."""
-    site = site_of(context)
-    _work(site, Manner(lease=timedelta(seconds=lease)), _Clockwork(site))
+    _work(site_of(context), Manner(lease=timedelta(seconds=lease)), serves=True)
 
 
 class _Clockwork:
@@ -87,7 +86,7 @@ class _Clockwork:
         return "" if self._site.carriers.have_worker() else "no worker that carries changes gives a sign of life"
 
 
-def _work(site: Site, manner: Manner, clock: _Clockwork | None = None) -> None:
+def _work(site: Site, manner: Manner, *, serves: bool = False) -> None:
     try:
         # What nobody has typed for this worker is asked for now, or never.
         site.take_answers()
@@ -96,9 +95,10 @@ def _work(site: Site, manner: Manner, clock: _Clockwork | None = None) -> None:
         _LOG.error("the worker does not begin: %s", error)
         raise typer.Exit(error.exit_code) from error
     logs.begin(site.settings.log, mask=site.mask())
-    if clock is not None and site.settings.listen is not None:
-        answer_beside(Application(site.metrics.text, clock.ailment), site.settings.listen)
     try:
+        clock = _Clockwork(site) if serves else None
+        if clock is not None and site.settings.listen is not None:
+            answer_beside(Application(site.metrics.text, clock.ailment), site.settings.listen)
         _work_until_the_end(site, manner, clock)
     except OrchestratorError as error:
         _LOG.error("the worker ends: %s", error)

@@ -106,13 +106,14 @@ def test_command_hands_what_was_typed_to_the_worker_that_it_starts(tmp_path: Pat
     assert asked == ["before"]
 
 
-def test_worker_without_a_terminal_does_not_begin_and_says_what_to_use(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("worker", "--until-idle", "1"), ("serve",)], ids=["worker", "serve"])
+def test_worker_without_a_terminal_does_not_begin_and_says_what_to_use(words: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "orchestrator.toml").write_text(
         f'[site]\nname = "a"\n[paths]\nstate = "{tmp_path.parent}/{tmp_path.name}-state"\n'
         '[secrets]\nWIN = {prompt = "Windows"}\n'
     )
     done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "--site", str(tmp_path), "worker", "--until-idle", "1"],
+        [sys.executable, "-m", "orchestrator", "--site", str(tmp_path), *words],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode != 0
