@@ -16,6 +16,8 @@ from orchestrator.flow.crew import Batch, Crew
 #: Seconds between two looks at a host that does not answer, or that is still at work.
 PAUSE = 3.0
 
+_BEFORE = "journal-before"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
@@ -40,8 +42,10 @@ def reconcile(batch: Batch, step: Step, crew: Crew, *, suffix: str) -> dict[str,
         answering = _answering(batch.only(open_hosts), crew)
         attempt += 1
         if answering:
-            for host, result in phases.look(batch.only(answering), crew, suffix=f"{suffix}.{attempt}").items():
-                found[host] = _settled(batch, host, step, result, crew)
+            asked, name = batch.only(answering), f"{suffix}.{attempt}"
+            before = _journals_before(asked, name, crew)
+            for host, result in phases.look(asked, crew, suffix=name).items():
+                found[host] = _settled(batch, host, step, result, before.get(host, 0), crew)
         open_hosts = [h for h in open_hosts if h not in found or _may_change(found[h])]
         works = any(host in found and _works(found[host]) for host in open_hosts)
         least = batch.transaction_limit if works else timedelta(0)
@@ -60,14 +64,28 @@ def _answering(batch: Batch, crew: Crew) -> list[str]:
     return [report.host for report in looked if report.is_answering]
 
 
-def _settled(batch: Batch, host: str, step: Step, result: HostResult, crew: Crew) -> Reconciled:
+def _journals_before(batch: Batch, name: str, crew: Crew) -> dict[str, int]:
+    """Return how long the hosts' journals were known to be before a look began.
+
+    It is kept: whoever goes on after a crash is told of the look again, and knows of longer ones by then.
+    """
+    store, change, job = crew.ledger.store, batch.change.id, batch.job_id(f"{Step.VERIFY.value}{name}")
+    kept = store.documents(change, _BEFORE, [job]).get(job)
+    if not isinstance(kept, dict):
+        known = store.documents(change, "journal", batch.names)
+        kept = {host: reports.number(row, "length") for host, row in known.items() if isinstance(row, dict)}
+        with crew.ledger.store.begin() as writing:
+            writing.keep_document(change, _BEFORE, job, kept)
+    return {host: reports.number(kept, host) for host in batch.names}
+
+
+def _settled(batch: Batch, host: str, step: Step, result: HostResult, before: int, crew: Crew) -> Reconciled:
     report = result.report("state")
     if result.outcome is not HostOutcome.OK or report is None:
         return Reconciled(host=host, settled=replace(_silent(batch, host), why=phases.explain(result)))
     plan = next(p for p in batch.plans if p.host == host)
     ours = _our_record(batch, plan, step, crew)
-    seen = crew.ledger.store.documents(batch.change.id, "journal", [host]).get(host)
-    if reports.journal_length(report) < reports.number(seen if isinstance(seen, dict) else {}, "length"):
+    if reports.journal_length(report) < before:
         reverted = "the host's journal is shorter than it was: somebody has reverted the host"
         return Reconciled(
             host=host,

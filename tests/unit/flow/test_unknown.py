@@ -15,8 +15,9 @@ from orchestrator.domain.journal import Settlement
 from orchestrator.domain.rollout import Amount, RolloutPolicy
 from orchestrator.domain.run import HostStatus
 from orchestrator.errors import NotFound, Refused, Unavailable
-from orchestrator.flow import tending
+from orchestrator.flow import reconciling, tending
 from tests.fakes.machines import Fault
+from tests.fakes.runner import Killed
 from tests.fakes.site import OMAR, FakeSite, a_host
 from tests.fakes.values import NEW, OLD, SLOT, spec
 
@@ -172,6 +173,26 @@ def test_unknown_host_is_never_worked_on_again(site: FakeSite) -> None:
     site.carry()
     assert site.statuses["web1"] == "unknown"
     assert sum("web1" in hosts for hosts in site.runner.jobs(PATCH)) == 1
+
+
+def test_earlier_look_that_is_told_again_is_no_journal_that_was_taken_back(
+    site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever goes on is told of all looks again, the first ones too, in which the host's journal was shorter."""
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    site.machines["web1"].suffers(PATCH, Fault.LOST_AT_WORK)
+    site.started(TWO_WAVES)
+    site.when(SLOT.start + timedelta(minutes=2), site.machines["web1"].finish)
+    with monkeypatch.context() as at_this_point:
+        at_this_point.setattr(reconciling, "_note", killed)
+        with pytest.raises(Killed):
+            site.carry()
+    assert site.carry().state is ChangeState.SUCCEEDED
+    assert (site.statuses["web1"], site.machines["web1"].begun("patch")) == ("done", 1)
+    assert [e.outcome for e in site.trail if e.tag == "host-reconciled"] == ["done"]
 
 
 def test_journal_says_what_was_begun_and_what_nobody_saw_end(site: FakeSite) -> None:
