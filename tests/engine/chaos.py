@@ -121,7 +121,7 @@ def _adds_up(site: FakeSite, disk: DiskSite, night: str) -> None:
     assert list(disk.machines.collisions()) == [], f"two workers on one host at once: {night}"
     for host, run in site.runs.items():
         machine = disk.machines.look(host)
-        assert run.status.is_settled, f"{host} has no outcome: {night}"
+        assert run.status.is_settled, f"{host} has no outcome, it is {run.status} ({run.reason}): {night}"
         assert machine.begun("patch") <= 1, f"{host} was patched twice: {night}"
         if run.status is HostStatus.DONE:
             assert machine.version == NEW, f"{host} is told to be done: {night}"
