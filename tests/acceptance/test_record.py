@@ -100,6 +100,8 @@ def test_it_was_started_when_its_window_opened_with_nobody_there(site: Site) -> 
 def test_points_tasks_and_hosts_are_told_by_the_commands_for_them(site: Site) -> None:
     assert {point["host"] for point in site.json("rollback-point", "list")} >= set(HOSTS)
     assert f"rollback point of {CHANGE} by packages, class package" in site.give("host", "show", "w1").out
+    assert site.json("window", "check", CHANGE)["last_safe_starts"].keys() == set(HOSTS)
+    assert "last safe start" in site.give("window", "check", CHANGE).out
     outcomes = {task["outcome"] for task in site.json("change", "tasks", CHANGE, "--host", "w1")}
     assert "changed" in outcomes
     assert not outcomes & {"failed", "unreachable"}
