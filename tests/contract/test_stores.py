@@ -22,6 +22,7 @@ from orchestrator.adapters.store import tables as t
 from orchestrator.adapters.store.database import Database
 from orchestrator.domain.canonical import canonical
 from orchestrator.domain.run import HostStatus
+from orchestrator.engine.worker import LEASE
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Store
 from tests.contract.store import StoreContract
@@ -171,7 +172,11 @@ class TestPostgres(SqlContract):
             open_database(server.url("nowhere").replace("postgres@", "postgres:hunter2@"))
         assert "hunter2" not in str(refused.value)
 
-    def test_transaction_whose_owner_sleeps_is_ended(self, database: Database) -> None:
-        with database.writer.connect() as connection:
-            limit = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
-        assert limit == "30s"
+    def test_transaction_whose_owner_sleeps_is_ended_before_its_work_is_taken_over(
+        self, database: Database, url: str
+    ) -> None:
+        for engine in (database.writer, open_for_engine(url)):
+            with engine.connect() as connection:
+                limit = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one()
+            assert limit == "10s"
+            assert timedelta(seconds=10) < LEASE

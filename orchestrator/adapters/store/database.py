@@ -13,8 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import Unavailable
 
-#: SQLite waits so long for another writer, PostgreSQL ends a transaction whose owner sleeps so long (milliseconds).
+#: SQLite waits so long for another writer (milliseconds).
 PATIENCE_MS = 30_000
+#: A process that falls asleep in the middle of a transaction holds up everybody else until the server ends it: sooner
+#: than anybody takes its work over.
+ASLEEP_MS = 10_000
 #: Whoever makes tables holds the lock of this number.
 _MAKING_TABLES = 0x7061746368
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -40,7 +43,7 @@ def open_database(url: str) -> Database:
         if sa.make_url(url).get_backend_name() == "sqlite":
             database = _open_sqlite(url)
         else:
-            options = {"options": f"-c idle_in_transaction_session_timeout={PATIENCE_MS}", "connect_timeout": 10}
+            options = {"options": f"-c idle_in_transaction_session_timeout={ASLEEP_MS}", "connect_timeout": 10}
             writer = sa.create_engine(url, pool_pre_ping=True, connect_args=options)
             database = Database(writer=writer, reader=writer.execution_options(isolation_level="AUTOCOMMIT"))
         with database.reader.connect() as connection:
@@ -59,7 +62,7 @@ def open_for_engine(url: str, *, size: int = 20) -> sa.Engine:
         engine = sa.create_engine(url, pool_size=size, max_overflow=0)
         sa.event.listen(engine, "connect", _prepare_sqlite_for_engine)
         return engine
-    options = {"options": f"-c idle_in_transaction_session_timeout={PATIENCE_MS}", "connect_timeout": 10}
+    options = {"options": f"-c idle_in_transaction_session_timeout={ASLEEP_MS}", "connect_timeout": 10}
     return sa.create_engine(url, pool_size=size, max_overflow=0, pool_pre_ping=True, connect_args=options)
 
 
