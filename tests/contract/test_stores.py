@@ -175,8 +175,12 @@ class TestPostgres(SqlContract):
     def test_transaction_whose_owner_sleeps_is_ended_before_its_work_is_taken_over(
         self, database: Database, url: str
     ) -> None:
-        for engine in (database.writer, open_for_engine(url)):
-            with engine.connect() as connection:
-                limit = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one()
-            assert limit == "10s"
-            assert timedelta(seconds=10) < LEASE
+        for_engine = open_for_engine(url)
+        try:
+            for engine in (database.writer, for_engine):
+                with engine.connect() as connection:
+                    limit = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar_one()
+                assert limit == "10s"
+        finally:
+            for_engine.dispose()
+        assert timedelta(seconds=10) < LEASE
