@@ -2,22 +2,29 @@
 
 from ansible.module_utils.patch_host.errors import PatchError
 
-# Ansible sends along what it sees imported; an import that may fail is optional, so a site can do without a family.
-try:
-    from ansible.module_utils.patch_host.family_apt import FamilyApt
-except ImportError:
-    FamilyApt = None
-try:
-    from ansible.module_utils.patch_host.family_dnf import FamilyDnf
-except ImportError:
-    FamilyDnf = None
-try:
+
+# A module is compiled anew each time that it is run: of the families only that of the host is read. Ansible sends all
+# of them along; an import within a function may fail, so a site can do without a family.
+def _zypper():
     from ansible.module_utils.patch_host.family_zypper import FamilyZypper
-except ImportError:
-    FamilyZypper = None
+
+    return FamilyZypper
+
+
+def _dnf():
+    from ansible.module_utils.patch_host.family_dnf import FamilyDnf
+
+    return FamilyDnf
+
+
+def _apt():
+    from ansible.module_utils.patch_host.family_apt import FamilyApt
+
+    return FamilyApt
+
 
 # `detect` goes by os-release as well as by programs: Debian packages dnf and zypper, too, and SUSE packages dnf.
-FAMILIES = {"zypper": FamilyZypper, "dnf": FamilyDnf, "apt": FamilyApt}
+FAMILIES = {"zypper": _zypper, "dnf": _dnf, "apt": _apt}
 
 
 def family_for(name, shell):
@@ -25,18 +32,31 @@ def family_for(name, shell):
 
     Raises `PatchError` where the name is unknown or the host has none of the known package managers.
     """
-    known = {key: kind for key, kind in FAMILIES.items() if kind is not None}
     if name:
-        if name not in known:
+        kind = _read(name) if name in FAMILIES else None
+        if kind is None:
             raise PatchError(
                 "Package family %s was asked for; known are %s. Correct patch_family in the inventory."
-                % (name, ", ".join(sorted(known)))
+                % (name, _known())
             )
-        return known[name](shell)
-    for kind in known.values():
-        if kind.detect(shell):
+        return kind(shell)
+    for one in FAMILIES:
+        kind = _read(one)
+        if kind is not None and kind.detect(shell):
             return kind(shell)
     raise PatchError(
         "No package manager of the families %s was found on this host. Set patch_family in the inventory or leave "
-        "the host out." % ", ".join(sorted(known))
+        "the host out." % _known()
     )
+
+
+def _read(name):
+    """Return the class of a family; None where the site has left it out."""
+    try:
+        return FAMILIES[name]()
+    except ImportError:
+        return None
+
+
+def _known():
+    return ", ".join(sorted(name for name in FAMILIES if _read(name) is not None))
