@@ -237,16 +237,16 @@ class Worker:
 
     def _is_idle(self, tick: Callable[[], None]) -> bool:
         tick()
-        return not self._look() and self._durable.is_idle()
+        is_idle = self._durable.is_idle()
+        return not self._look(is_idle=is_idle) and is_idle
 
-    def _look(self) -> int:
+    def _look(self, *, is_idle: bool) -> int:
         gone = [worker.id for worker in self._workers.seen() if has_died_here(worker)]
         for worker in gone:
             self._workers.leave(worker)
         for dead in [*gone, *self._workers.fence(self._manner.lease)]:
             log.warning("worker %s is dead: its work is taken over", dead)
-        found = self._durable.find_lost()
-        found += self._durable.take_over(lambda: {worker.id for worker in self._workers.seen()})
+        found = 0 if is_idle else self._durable.recover(lambda: {worker.id for worker in self._workers.seen()})
         there = self._workers.seen()
         # One is enough to look for work that nobody has in hand: the oldest that carries changes.
         if next((worker.id for worker in there if not worker.zones), "") != self._name:

@@ -68,7 +68,7 @@ class DiskSite:
     lease: float = 1.5
     at_once: int = 2
     has_kit: bool = False
-    pause: float = 0.2
+    pause: float = 0.5
     traces: str = ""
     stage: int = 1
     zones: Sequence[str] = ()
