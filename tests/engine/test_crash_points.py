@@ -1,6 +1,6 @@
 """``kill -9`` at every write and every start of a run: whoever comes next goes on, and no host is worked on twice.
 
-With ``CRASH_EVERYWHERE=1``, before a release, in each scenario that passes a place, which takes twice as long.
+With ``CRASH_EVERYWHERE=1``, before a release, in each scenario that passes a place, and one kill in each play.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from orchestrator.domain.audit import broken_at
 from orchestrator.domain.change import ChangeSpec, ChangeState
 from orchestrator.domain.rollout import Amount, OnTrip, RolloutPolicy
 from orchestrator.engine import durable
-from tests.engine.zygote import KILLED
+from tests.engine.zygote import KILLED, place
 from tests.fakes.machines import Fault
 from tests.fakes.site import FakeSite
 from tests.fakes.values import NEW, OLD, spec
@@ -39,7 +40,11 @@ ROOT = Path(__file__).parents[2]
 #: Hosts of production.
 WEB = 2
 ONE_BY_ONE = spec(rollout=RolloutPolicy(wave=Amount(value=1)))
-NEVER = -1
+EVERYWHERE = "CRASH_EVERYWHERE" in os.environ
+#: So often is somebody killed in one play: a kill costs a start then, and not a play of its own.
+KILLS = 1 if EVERYWHERE else 12
+#: The moment of a run at which it is killed, counted whatever it is.
+IN_THE_MIDDLE = {"": 41}
 #: Seconds between two looks at what stands in line.
 POLL = 0.05
 MINUTE = timedelta(minutes=1)
@@ -128,30 +133,35 @@ class Stage:
 
     @contextmanager
     def play(
-        self, folder: Path, kill_at: int, *, between: Callable[[str], object] = lambda url: None, **then: str
+        self,
+        folder: Path,
+        kills: Mapping[str, int] | None = None,
+        *,
+        between: Callable[[str], object] = lambda url: None,
+        **then: str,
     ) -> Iterator[Ended]:
-        """Play it with a kill at one moment, then to its end by somebody else, who may differ."""
+        """Play it to its end, with a kill at each of these places; somebody else goes on, who may differ."""
         folder.mkdir()
         shutil.copy(self.begun / "world", folder)
-        url = self._copy(folder)
-        first = self._carry(url, folder, kill_at)
-        passed = (folder / "passed").read_text().splitlines()
-        if kill_at != NEVER:
-            assert first == KILLED, f"nobody was killed at moment {kill_at}"
-            (folder / "passed").unlink()
+        url, left = self._copy(folder), dict(kills or {})
+        code = self._carry(url, folder, left)
+        while left:
+            assert code == KILLED, f"nobody was killed at {left}"
+            died_at = place(_passed(folder)[-1])
+            del left[died_at if died_at in left else ""]
             between(url)
-            first = self._carry(url, folder, NEVER, **then)
-        assert first == 0
+            code = self._carry(url, folder, left, **then)
+        assert code == 0
         with closing(open_database(url)) as database:
             site = FakeSite(database, folder, web=WEB)
             load(site, folder / "world")
             site.id = self.change
-            yield Ended(site=site, passed=tuple(passed))
+            yield Ended(site=site, passed=_passed(folder))
 
-    def _carry(self, url: str, folder: Path, kill_at: int, **more: str) -> int:
+    def _carry(self, url: str, folder: Path, kills: Mapping[str, int], **more: str) -> int:
         told = self.scenario
         return self.zygote(
-            url=url, folder=str(folder), kill_at=kill_at, change=self.change, web=WEB, act=told.act,
+            url=url, folder=str(folder), kills=kills, change=self.change, web=WEB, act=told.act,
             **{"from": told.begins.value}, **more,
         )  # fmt: skip
 
@@ -160,6 +170,10 @@ class Stage:
             shutil.copy(self.begun / "site.db", folder)
             return f"sqlite:///{folder / 'site.db'}"
         return self.server.url(self.server.new_database(like=self.template))
+
+
+def _passed(folder: Path) -> tuple[str, ...]:
+    return tuple((folder / "passed").read_text().splitlines())
 
 
 @dataclass(frozen=True)
@@ -207,11 +221,6 @@ def made(scenario: Scenario, folder: Path, server: Server | None, zygote: Callab
     return Stage(scenario, site.id, folder, server, template, zygote)
 
 
-def place(moment: str) -> str:
-    """Return where in the code a moment is, whichever host or batch it is about."""
-    return moment.partition(" (")[0]
-
-
 @dataclass(frozen=True)
 class Told:
     """A stage, and the moments that are passed when nobody is killed."""
@@ -232,25 +241,24 @@ def told(
     for scenario in SCENARIOS:
         folder = tmp_path_factory.mktemp("scenario")
         stage = made(scenario, folder / "begun", None if request.param else server, zygote)
-        with stage.play(folder / "whole", NEVER) as whole:
+        with stage.play(folder / "whole") as whole:
             whole.is_whole(scenario)
             found.append(Told(stage, whole.passed))
     return found
 
 
 def moments(told: Sequence[Told]) -> Mapping[tuple[str, str], tuple[Scenario, int]]:
-    """Return for each place in the code the scenario and the moment at which somebody is killed there.
+    """Return for each place in the code the scenario, and at which of its passings there somebody is killed.
 
     It is passed in several scenarios, and often in each: taken is where it is passed first of all, and on the other
     database where it is passed last.
     """
-    is_single, in_each = told[0].stage.server is None, "CRASH_EVERYWHERE" in os.environ
+    is_single = told[0].stage.server is None
     found = {}
     for one in reversed(told) if is_single else told:
-        numbered = [*enumerate(one.passed)]
-        for number, moment in reversed(numbered) if is_single else numbered:
-            scenario = one.stage.scenario
-            found[place(moment), scenario.name if in_each else ""] = (scenario, number)
+        scenario = one.stage.scenario
+        for where, times in Counter(map(place, one.passed)).items():
+            found[where, scenario.name if EVERYWHERE else ""] = (scenario, 1 if is_single else times)
     return found
 
 
@@ -264,13 +272,15 @@ def every_stage(tmp_path: Path, zygote: Callable[..., int]) -> list[Stage]:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_killed_anywhere_it_ends_as_it_would_have(scenario: Scenario, told: Sequence[Told], tmp_path: Path) -> None:
     (stage,) = [one.stage for one in told if one.stage.scenario is scenario]
-    mine = {where: number for (where, _), (within, number) in moments(told).items() if within is scenario}
-    for where, number in mine.items():
-        with stage.play(tmp_path / f"killed{number}", number) as ended:
+    mine = [(where, nth) for (where, _), (within, nth) in moments(told).items() if within is scenario]
+    plays = -(-len(mine) // KILLS)
+    for number in range(plays):
+        kills = dict(mine[number::plays])  # Far from each other: between two of them somebody gets on.
+        with stage.play(tmp_path / f"play{number}", kills) as ended:
             try:
                 ended.is_whole(scenario)
             except AssertionError as error:
-                raise AssertionError(f"killed {where} (moment {number}): {error}") from error
+                raise AssertionError(f"killed at {kills}: {error}") from error
 
 
 @pytest.fixture
@@ -279,8 +289,6 @@ def run(tmp_path: Path, zygote: Callable[..., int]) -> Stage:
 
 
 def test_engine_whose_tables_are_gone_finds_every_open_change(run: Stage, tmp_path: Path) -> None:
-    in_the_middle = 40
-
     def forget(url: str) -> None:
         engine = open_for_engine(url)
         with engine.begin() as connection:
@@ -289,17 +297,17 @@ def test_engine_whose_tables_are_gone_finds_every_open_change(run: Stage, tmp_pa
                 connection.execute(sa.text(f'DROP TABLE "{name}"'))
         engine.dispose()
 
-    with run.play(tmp_path / "forgotten", in_the_middle, between=forget) as ended:
+    with run.play(tmp_path / "forgotten", IN_THE_MIDDLE, between=forget) as ended:
         ended.is_whole(run.scenario)
 
 
 def test_program_of_another_shape_goes_on_from_the_journal(run: Stage, tmp_path: Path) -> None:
-    with run.play(tmp_path / "upgraded", 40, shape="next") as ended:
+    with run.play(tmp_path / "upgraded", IN_THE_MIDDLE, shape="next") as ended:
         ended.is_whole(run.scenario)
 
 
 def test_nothing_in_the_database_is_pickled(run: Stage, tmp_path: Path) -> None:
-    with run.play(tmp_path / "whole", NEVER), closing(sqlite3.connect(tmp_path / "whole/site.db")) as database:
+    with run.play(tmp_path / "whole"), closing(sqlite3.connect(tmp_path / "whole/site.db")) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         values = [value for name in tables for row in database.execute(f'SELECT * FROM "{name}"') for value in row]
     assert any("portable_json" in str(value) for value in values)
@@ -312,7 +320,7 @@ def test_every_write_of_the_flow_is_a_moment_at_which_somebody_is_killed(
 ) -> None:
     passed = set()
     for at, stage in enumerate(every_stage):
-        with stage.play(tmp_path / str(at), NEVER) as ended:
+        with stage.play(tmp_path / str(at)) as ended:
             passed |= {place(moment).removeprefix("within ") for moment in ended.passed}
     missing = set(writing_functions()) - passed - BY_HAND.keys()
     assert not missing, "a new write needs a scenario that passes it"

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -33,22 +34,37 @@ from tests.fakes.world import WatchedRunner, load
 KILLED = 9
 
 
+def place(moment: str) -> str:
+    """Return where in the code a moment is, whichever host or batch it is about."""
+    return moment.partition(" (")[0]
+
+
 @dataclass
 class Passing:
-    """Counts the moments at which the process can be killed, and kills it at one of them."""
+    """Counts how often each place was passed, by processes before this one too, and kills this one where it is to die.
 
-    kill_at: int
+    ``kills``: the place, and which of its passings it is; the place "" is any.
+    """
+
+    kills: Mapping[str, int]
     file: Path
-    names: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        for moment in self.file.read_text().splitlines() if self.file.exists() else ():
+            self._count(moment)
 
     def __call__(self, name: str) -> None:
         with self.lock:
-            self.names.append(name)
             with self.file.open("a") as file:
                 file.write(name + "\n")
-            if len(self.names) - 1 == self.kill_at:
+            self._count(name)
+            if any(self.kills.get(key) == self.counts[key] for key in (place(name), "")):
                 os._exit(KILLED)
+
+    def _count(self, moment: str) -> None:
+        self.counts.update((place(moment), ""))
 
 
 class WatchedStore(SqlStore):
@@ -117,10 +133,10 @@ def work(asked: Mapping[str, Any]) -> None:
 
 def _carry(asked: Mapping[str, Any]) -> None:
     shape.SHAPE = str(asked.get("shape", shape.SHAPE))
-    durable.POLL = 0.02
+    durable.POLL = 0.05
     url, folder = str(asked["url"]), Path(str(asked["folder"]))
     database, engine = open_database(url), open_for_engine(url)
-    passes = Passing(int(asked["kill_at"]), folder / "passed")
+    passes = Passing(dict(asked["kills"]), folder / "passed")
     site = FakeSite(database, folder, web=int(asked["web"]))
     load(site, folder / "world")
     store = WatchedStore(database)
