@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+log = logging.getLogger(__name__)
 
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,11 +43,14 @@ class Application:
             return "405 Method Not Allowed", _TEXT, b"This is only read.\n"
         try:
             return self._pages[path]()
-        # A scrape that fails is a metric by itself (up == 0).
+        # A scrape that fails is a metric by itself (up == 0). What stood in the way names places that are nobody's
+        # business who has not signed in.
         except OrchestratorError as error:
-            return "503 Service Unavailable", _TEXT, f"{error}\n".encode()
+            log.warning("%s could not be answered: %s", path, error)
+            return "503 Service Unavailable", _TEXT, b"this cannot be told now; the log says why\n"
         except DBAPIError as error:
-            return "503 Service Unavailable", _TEXT, f"the database is away: {error.orig}\n".encode()
+            log.warning("%s could not be answered: %s", path, error.orig)
+            return "503 Service Unavailable", _TEXT, b"the database is away; the log says more\n"
 
 
 def _health(ailment: str) -> tuple[str, str, bytes]:

@@ -72,17 +72,23 @@ def test_health_is_said_with_the_reason(ailment: str, answered: tuple[int, bytes
 
 
 @pytest.mark.parametrize(
-    "error", [Unavailable("the database is away"), OperationalError("SELECT 1", {}, Exception("no such server"))]
+    ("error", "answered"),
+    [
+        (Unavailable("no database at db.example"), b"this cannot be told now; the log says why\n"),
+        (OperationalError("SELECT 1", {}, Exception("no db.example")), b"the database is away; the log says more\n"),
+    ],
 )
-def test_database_that_does_not_answer_is_503_with_the_reason(error: Exception) -> None:
+def test_what_stands_in_the_way_is_told_to_the_log_and_not_to_everybody(
+    error: Exception, answered: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     def fails() -> bytes:
         raise error
 
-    with served(fails) as asking:
-        status, told = answer(asking, "/metrics")
-    assert status == 503
-    assert told.startswith(b"the database is away")
-    assert b"SELECT" not in told
+    with served(fails) as asking, caplog.at_level("WARNING", logger="orchestrator"):
+        assert answer(asking, "/metrics") == (503, answered)
+    (said,) = caplog.messages
+    assert said.startswith("/metrics could not be answered: no ")
+    assert "db.example" in said
 
 
 def test_port_that_is_taken_is_said() -> None:
