@@ -8,16 +8,24 @@ from collections.abc import Generator
 
 import pytest
 
-#: Minutes on an idle machine, of the files that take one or more.
+#: Minutes beside other tests, of the files that take two or more.
 _LONGEST_FIRST: dict[str, int] = {
     "test_demo": 9,
     "test_playbooks_apt": 8,
     "test_kill": 7,
     "test_web_hosts": 6,
-    "test_crash_points": 5,
+    "test_mixed": 6,
+    "test_molecule": 5,
+    "test_windows": 5,
+    "test_playbooks_rpm": 4,
+    "test_crash_points": 3,
+    "test_draining": 3,
+    "test_record": 3,
+    "test_chaos": 2,
+    "test_demo_without_linux": 2,
     "test_rollback": 2,
-    "test_record": 2,
-    "test_chaos": 3,
+    "test_snapshots": 2,
+    "test_windows_playbooks": 2,
 }
 
 pytest_plugins = ["lab.pytest_plugin", "lab.windows.pytest_plugin"]
