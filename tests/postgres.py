@@ -115,9 +115,11 @@ def _make_cluster(binaries: Path, folder: Path) -> None:
 def _start(binaries: Path, folder: Path) -> subprocess.Popen[bytes]:
     settings = [part for setting in _SETTINGS for part in ("-c", setting)]
     log = folder / "log"
+    # Whoever began it may be killed: then it ends by itself.
+    mortal = ["setpriv", "--pdeathsig", "INT", "--"]
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [binaries / "postgres", "-D", folder / "data", "-k", folder, "-h", "", *settings],
+            [*mortal, binaries / "postgres", "-D", folder / "data", "-k", folder, "-h", "", *settings],
             stdout=file,
             stderr=file,
             cwd=folder,
