@@ -12,6 +12,7 @@ import yaml
 
 from lab.windows.instance import WindowsLab
 from tests import forked
+from tests.events import reports_of
 from tests.windows_play import login
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,7 +97,6 @@ def read_events(text: str) -> dict[str, Outcome]:
             one = found.setdefault(host, Outcome())
             one.outcome, one.message = str(outcome), str(result.get("msg") or "")
             one.changed = one.changed or bool(result.get("changed"))
-            for row in (result, *(result.get("results") or ())):
-                if row.get("report"):
-                    one.reports[row["report"]["kind"]] = row["report"]
+            for report in reports_of(result):
+                one.reports[report["kind"]] = report
     return found

@@ -5,15 +5,15 @@ DOCUMENTATION = r"""
 module: patch_protect
 short_description: Claim a host, hold rival updaters, secure the old and the new packages
 description:
-  - A protection is three calls with the same job. V(claimed) begins the step C(protect), claims the host, holds what
-    updates packages by itself and looks at the host. V(secured) takes the rollback point and fetches the new files.
-    V(finished) checks that all new files are there and that they would install exactly the lock, and ends the step.
-  - Between the last two the caller pushes the files that no repository gave.
+  - V(secured) begins the step C(protect), claims the host, holds what updates packages by itself, looks at the host,
+    takes the rollback point and fetches the new files. Where repositories gave all of them, that is all.
+  - Otherwise the caller pushes the files that no repository gave, and V(finished) is a second call with the same job.
+  - The end is a check that all new files are there and that they would install exactly the lock.
 options:
   state:
-    description: Which of the three is wanted.
+    description: Which of the two is wanted.
     type: str
-    choices: [claimed, secured, finished]
+    choices: [secured, finished]
     required: true
   pushed:
     description: For V(finished), the sha256 of the files that were pushed.
@@ -30,16 +30,16 @@ author: Patch Orchestrator
 """
 
 EXAMPLES = r"""
-- name: Claim the host
+- name: Claim the host and secure the old and the new packages
   patch_protect:
     job: "{{ patch_job }}"
-    state: claimed
+    state: secured
 """
 
 RETURN = r"""
-report:
-  description: The C(state), C(point) or C(packages) report of docs/playbook-interface.md.
-  type: dict
+results:
+  description: The C(state), C(point) and C(packages) reports of docs/playbook-interface.md, each as C(report).
+  type: list
   returned: always
 missing:
   description: For V(secured), the files (filename, sha256, path on the host) that no repository gave.
@@ -66,23 +66,43 @@ _PATIENCE = 30
 
 
 def act(host):
-    state = host.options["state"]
-    if state == "claimed":
+    if host.options["state"] == "secured":
         host.begin(_STEP)
-        return guarded(host, _STEP, lambda: _claim(host))
+        return guarded(host, _STEP, lambda: _secure(host))
     host.journal.check(host.job.token, host.job.change, _STEP)
-    return guarded(host, _STEP, lambda: _secure(host) if state == "secured" else _finish(host))
+    fetched, pushed = set(host.options["fetched"]), set(host.options["pushed"])
+    return guarded(host, _STEP, lambda: _finish(host, fetched, pushed))
+
+
+def _secure(host):
+    held = _claim(host)
+    family = host.family
+    installed = family.installed()
+    upgrades, available = split_items(host.job.items, installed, family.compare)
+    _require_space(host, upgrades + available)
+    names = {item.name: item for item in upgrades}
+    old = [package for package in installed if package.name in names and _is_meant(package, names[package.name])]
+    point, taken = host.point.take(family, old)
+    host.tell(point, taken)
+    sources = host.files.fetch(family, upgrades + available)
+    fetched = sorted("%s:%s" % key for key, source in sources.items() if source == "repository")
+    missing = [item for item in upgrades + available if (item.name, item.arch) not in sources]
+    files = [{"filename": item.filename, "sha256": item.sha256, "path": host.files.path(item)} for item in missing]
+    told = {} if missing else _finish(host, set(fetched), set())
+    return dict(told, changed=bool(held or taken or fetched), fetched=fetched, missing=files)
 
 
 def _claim(host):
-    held, changed = Rivals(host.family.shell, host.family.rival_units).hold()
+    """Hold rival updaters, and look at the host before it is touched. Return whether there was any to hold."""
+    _, held = Rivals(host.family.shell, host.family.rival_units).hold()
     report = collect_state("before", host.job, host.family, host.journal)
+    host.tell(report, held)
     if report["manager"]["problems"] and not host.point.planned():
-        _wait_until_well(host.family, report)
-    return {"changed": changed, "report": report, "rivals": held}
+        _wait_until_well(host.family)
+    return held
 
 
-def _wait_until_well(family, report):
+def _wait_until_well(family):
     """Wait for a package manager that is at work; refuse a host whose packages are broken before it is touched."""
     problems = family.check_health()
     for _ in range(_PATIENCE):
@@ -92,34 +112,12 @@ def _wait_until_well(family, report):
         problems = family.check_health()
     raise PatchError(
         "The host was to be protected, but its package manager is not well: %s. Mend it, then try again."
-        % "; ".join(problems),
-        report,
+        % "; ".join(problems)
     )
 
 
-def _secure(host):
+def _finish(host, fetched, pushed):
     family = host.family
-    installed = family.installed()
-    upgrades, available = split_items(host.job.items, installed, family.compare)
-    _require_space(host, upgrades + available)
-    names = {item.name: item for item in upgrades}
-    old = [package for package in installed if package.name in names and _is_meant(package, names[package.name])]
-    report, taken = host.point.take(family, old)
-    sources = host.files.fetch(family, upgrades + available)
-    missing = [item for item in upgrades + available if (item.name, item.arch) not in sources]
-    return {
-        "changed": taken or "repository" in sources.values(),
-        "report": report,
-        "fetched": ["%s:%s" % key for key, source in sorted(sources.items()) if source == "repository"],
-        "missing": [
-            {"filename": item.filename, "sha256": item.sha256, "path": host.files.path(item)} for item in missing
-        ],
-    }
-
-
-def _finish(host):
-    family, pushed = host.family, set(host.options["pushed"])
-    fetched = set(host.options["fetched"])
     upgrades, available = split_items(host.job.items, family.installed(), family.compare)
     prepare_patch(host.job, family, host.files)
     items = []
@@ -153,7 +151,7 @@ def _require_space(host, items):
 
 def main():
     options = {
-        "state": {"type": "str", "required": True, "choices": ["claimed", "secured", "finished"]},
+        "state": {"type": "str", "required": True, "choices": ["secured", "finished"]},
         "pushed": {"type": "list", "elements": "str", "default": []},
         "fetched": {"type": "list", "elements": "str", "default": []},
     }

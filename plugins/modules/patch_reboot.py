@@ -7,7 +7,7 @@ short_description: Write a reboot into the host's journal, before and after
 description:
   - V(begun) writes that the host is about to reboot. The reboot itself is the caller's, with M(ansible.builtin.reboot).
   - V(ended) proves by the boot id that the host has really booted anew, makes the kernel that runs the default where
-    GRUB keeps one, and writes the end.
+    GRUB keeps one, writes the end, and looks at the host.
 options:
   state:
     description: Before or after the reboot.
@@ -34,9 +34,9 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-report:
-  description: The C(reboot) report of docs/playbook-interface.md.
-  type: dict
+results:
+  description: The C(reboot) and the C(state) report of docs/playbook-interface.md, each as C(report).
+  type: list
   returned: state is ended
 """
 
@@ -46,7 +46,7 @@ from ansible.module_utils.patch_host.boot import boot_default
 from ansible.module_utils.patch_host.entry import run_module
 from ansible.module_utils.patch_host.errors import PatchError
 from ansible.module_utils.patch_host.reboot import in_container
-from ansible.module_utils.patch_host.state import boot_id
+from ansible.module_utils.patch_host.state import boot_id, tell_state_after
 
 
 def act(host):
@@ -65,7 +65,9 @@ def act(host):
     if not in_container() and running == host.family.newest_kernel():
         grub.keep(running)
     host.end("reboot", "ok")
-    return {"changed": True, "report": report}
+    host.tell(report, changed=True)
+    tell_state_after(host)
+    return {"changed": True}
 
 
 def main():

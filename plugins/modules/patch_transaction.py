@@ -10,6 +10,7 @@ description:
   - The package manager runs in a process of its own that outlives the connection and is never killed. One that
     takes longer than C(job.timeout) is reported as failed and goes on.
   - Services that still use replaced files are restarted afterwards, and it is decided whether a reboot is needed.
+    Where it is not, the host is looked at, and nothing is left to do.
 options:
   state:
     description: V(patched) installs the lock, V(restored) puts the old packages back.
@@ -28,9 +29,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-report:
-  description: The C(transaction) report of docs/playbook-interface.md.
-  type: dict
+results:
+  description:
+    - The C(transaction) report of docs/playbook-interface.md, as C(report), and where no reboot is needed the
+      C(reboot) and the C(state) report.
+  type: list
   returned: always
 reboot:
   description: The C(reboot) report, with C(needed) as decided and C(done) false.
@@ -44,7 +47,7 @@ from ansible.module_utils.patch_host.entry import guarded, run_module
 from ansible.module_utils.patch_host.files import make_folder
 from ansible.module_utils.patch_host.reboot import in_container
 from ansible.module_utils.patch_host.rivals import Rivals
-from ansible.module_utils.patch_host.state import boot_id
+from ansible.module_utils.patch_host.state import boot_id, tell_state_after
 from ansible.module_utils.patch_host.transaction import patch, prepare_patch, restore, settle, transaction_report
 
 _STEPS = {"patched": "patch", "restored": "restore"}
@@ -53,7 +56,7 @@ _STEPS = {"patched": "patch", "restored": "restore"}
 def act(host):
     step = _STEPS[host.options["state"]]
     if host.check_mode:
-        return _predict(host, step)
+        return _told(host, _predict(host, step))
     if step == "restore":
         host.point.before()  # without a point nothing is begun
     host.begin(step)
@@ -62,7 +65,15 @@ def act(host):
     if step == "restore":
         # The claim may have ended before, and with it the hold.
         guarded(host, step, Rivals(shell, host.family.rival_units).hold)
-    return carry_out(lambda: _transact(host, step), host.job.timeout, shell, host.point.log)
+    return _told(host, carry_out(lambda: _transact(host, step), host.job.timeout, shell, host.point.log))
+
+
+def _told(host, done):
+    host.tell(done["report"], done["changed"])
+    if not done["reboot"]["needed"]:
+        host.tell(done["reboot"])
+        tell_state_after(host)
+    return {"changed": done["changed"], "reboot": done["reboot"]}
 
 
 def _transact(host, step):
@@ -77,15 +88,19 @@ def _transact(host, step):
     return {
         "changed": bool(changed or report["restarted"]),
         "report": report,
-        "reboot": {
-            "kind": "reboot",
-            "needed": _is_needed(host, step, changed, reasons),
-            "done": False,
-            "reasons": reasons,
-            "boot_id_before": boot_id(),
-            "boot_id_after": boot_id(),
-            "seconds": 0,
-        },
+        "reboot": _reboot(_is_needed(host, step, changed, reasons), reasons),
+    }
+
+
+def _reboot(needed, reasons):
+    return {
+        "kind": "reboot",
+        "needed": needed,
+        "done": False,
+        "reasons": reasons,
+        "boot_id_before": boot_id(),
+        "boot_id_after": boot_id(),
+        "seconds": 0,
     }
 
 
@@ -137,7 +152,7 @@ def _predict(host, step):
         back, remove = host.point.work(host.family.installed(), host.family.is_kernel)
         simulation = host.family.simulate_restore(back, remove, host.point.folder)
         report = transaction_report(simulation.transitions, [])
-    return {"changed": bool(report["predicted"]), "report": report, "reboot": {"needed": False}}
+    return {"changed": bool(report["predicted"]), "report": report, "reboot": _reboot(False, [])}
 
 
 def main():

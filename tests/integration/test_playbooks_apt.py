@@ -20,6 +20,7 @@ from lab.instance import Lab
 from lab.packages import Package
 from lab.pytest_plugin import temporary_lab
 from tests import forked
+from tests.events import reports_of
 
 pytestmark = pytest.mark.lab
 
@@ -133,8 +134,8 @@ def read_events(text: str) -> Outcome:
                 outcome.changed[host] = outcome.changed.get(host, 0) + 1
             if event["_event"] in ("v2_runner_on_failed", "v2_runner_on_unreachable"):
                 outcome.failures[host] = str(result.get("msg"))
-            if result.get("report"):
-                outcome.reports.setdefault(host, {})[result["report"]["kind"]] = result["report"]
+            for report in reports_of(result):
+                outcome.reports.setdefault(host, {})[report["kind"]] = report
     return outcome
 
 
@@ -256,6 +257,8 @@ def test_package_on_hold_is_refused_before_anything_changes(site: Site) -> None:
     site.shell("apt-mark hold labapp")
     refused = site.phase("protect", lock)
     assert "labapp:amd64 is on hold" in refused.failures["h1"]
+    assert refused.of("state")["held"] == ["labapp:amd64"]
+    assert {"point", "transaction"} <= set(refused.reports["h1"])
     assert site.version("labtool") == "1.0"
 
 

@@ -13,6 +13,7 @@ from lab import Lab
 from lab.packages import Package
 from lab.pytest_plugin import temporary_lab
 from tests import forked
+from tests.events import reports_of
 
 pytestmark = pytest.mark.lab
 
@@ -89,8 +90,8 @@ def read_events(text: str) -> Outcome:
             outcome.changed += bool(result.get("changed"))
             if event["_event"] in ("v2_runner_on_failed", "v2_runner_on_unreachable"):
                 outcome.failures[host] = str(result.get("msg"))
-            if result.get("report"):
-                outcome.reports[host][result["report"]["kind"]] = result["report"]
+            for report in reports_of(result):
+                outcome.reports[host][report["kind"]] = report
     return outcome
 
 

@@ -14,7 +14,7 @@ from ansible.module_utils.patch_host.shell import Shell
 
 
 class Host(typing.NamedTuple):
-    """The host as a module works on it. `options` are the module's own arguments."""
+    """The host as a module works on it. `options` are the module's own arguments, `told` what `tell` was given."""
 
     job: Job
     family: typing.Optional[Family]
@@ -23,6 +23,11 @@ class Host(typing.NamedTuple):
     point: Point
     options: typing.Dict[str, typing.Any]
     check_mode: bool
+    told: typing.List[typing.Dict[str, typing.Any]]
+
+    def tell(self, report, changed=False):
+        """Hand a report to the orchestrator, whatever becomes of the module afterwards."""
+        self.told.append({"changed": changed, "report": report})
 
     def begin(self, step):
         self.journal.begin(self.job.token, self.job.change, step)
@@ -34,7 +39,8 @@ class Host(typing.NamedTuple):
 def run_module(act, options=None, supports_check_mode=False, needs_family=True):
     """Run `act(host)`, which returns the module's result, as an Ansible module.
 
-    Expected failures end in one sentence and a report, never in a stack trace.
+    What the host was told to `tell` comes first among the reports; more than one are given as the results of a loop
+    are. Expected failures end in one sentence and what there is to report, never in a stack trace.
     """
     arguments = {"job": {"type": "dict", "required": True}, "family": {"type": "str", "default": ""}}
     module = AnsibleModule(
@@ -44,21 +50,32 @@ def run_module(act, options=None, supports_check_mode=False, needs_family=True):
     )
     # The job can hold hundreds of packages; Ansible would send it back with each result.
     invocation = {"module_args": {"change": module.params["job"].get("change", ""), "family": module.params["family"]}}
+    told = []
     try:
-        result = act(_host(module, needs_family))
+        result = act(_host(module, needs_family, told))
     except PatchError as error:
-        module.fail_json(msg=error.message, report=error.report, invocation=invocation)
+        module.fail_json(msg=error.message, invocation=invocation, **_with_reports({"report": error.report}, told))
     except OSError as error:
         module.fail_json(
             msg="The host's files were to be read or written, but: %s. Look for a full or read-only file system."
             % error,
-            report={},
             invocation=invocation,
+            **_with_reports({"report": {}}, told),
         )
-    module.exit_json(invocation=invocation, **result)
+    module.exit_json(invocation=invocation, **_with_reports(result, told))
 
 
-def _host(module, needs_family):
+def _with_reports(result, told):
+    """Return a module's result with all that it told: one report as `report`, several as `results`."""
+    own = [{"changed": result.get("changed", False), "report": result["report"]}] if result.get("report") else []
+    reports = told + own
+    others = {name: value for name, value in result.items() if name != "report"}
+    if len(reports) > 1:
+        return dict(others, results=reports)
+    return dict(others, report=reports[0]["report"] if reports else {})
+
+
+def _host(module, needs_family, told):
     job = parse_job(module.params["job"])
     return Host(
         job=job,
@@ -68,6 +85,7 @@ def _host(module, needs_family):
         point=Point(job.change),
         options=module.params,
         check_mode=module.check_mode,
+        told=told,
     )
 
 

@@ -10,6 +10,16 @@ from ansible.module_utils.patch_host.reboot import reboot_reasons
 _RECORDS = 200
 
 
+def tell_state_after(host):
+    """Have the host tell how it is now that a step has ended, as soon as it has settled.
+
+    SSH answers long before the last service of a boot is up; looking earlier would call it gone.
+    """
+    host.journal.let_go()
+    units.wait_until_settled(host.family.shell)
+    host.tell(collect_state("after", host.job, host.family, host.journal))
+
+
 def collect_state(when, job, family, journal, expected_kernel=""):
     """Return the `state` report. Changes nothing."""
     installed = family.installed()
