@@ -48,7 +48,7 @@ def newcomer() -> Iterator[Newcomer]:
         settings = {
             "HOME": home,
             "PATCH_DEMO_FOLDER": str(folder),
-            "PATCH_DEMO_INSTANCE": Path(home).name,
+            "PATCH_DEMO_INSTANCE": f"demo-{os.getpid()}",
             "PATCH_DEMO_PREPARED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
