@@ -67,55 +67,44 @@ def test_staging_whose_carrier_was_killed_goes_on_where_it_was(scheduled: Site, 
     assert scheduled.tags(CHANGE).count("staged") == 1
 
 
-def test_a_run_whose_carrier_was_killed_patches_no_host_twice_and_forgets_none(site: Site, park: Park) -> None:
+def test_a_host_cut_off_is_asked_when_it_is_back_and_a_killed_carrier_forgets_nobody(site: Site, park: Park) -> None:
     start_and_wait_for_the_patch(site, park)
+    with park.cut_off("w1"):
+        wait_for("Ansible to give w1 up", lambda: site.endings(CHANGE, FIRST_PATCH))
+    wait_for("the patch of w3", park["w3"].was_patched)
     kill(site.carrier(CHANGE))
     assert site.is_in(CHANGE, ChangeState.RUNNING)
     assert "nobody carries it" in site.give("status").out
     site.give("change", "resume", CHANGE, "--yes", "--detach")
     assert site.ended(CHANGE).state is ChangeState.SUCCEEDED
     assert site.statuses(CHANGE) == dict.fromkeys(HOSTS, "done")
+    asked = {str(e.data["host"]): e.outcome for e in site.trail(CHANGE, "host-reconciled")}
+    assert asked == {"w1": "done"}, "w2 was never out of sight, and whoever goes on waits for the job of w3"
     assert each_was_patched_once(park)
     assert site.tags(CHANGE).count("host-done") == len(HOSTS)
 
 
-def test_a_killed_supervisor_is_settled_by_asking_the_hosts_with_nobody_watching(site: Site, park: Park) -> None:
+def test_a_killed_supervisor_is_settled_by_asking_the_hosts_and_pause_comes_before_the_next_wave(
+    site: Site, park: Park
+) -> None:
     start_and_wait_for_the_patch(site, park)
     kill(site.supervisor(FIRST_PATCH))
     assert site.interrupted("change", "watch", CHANGE) == (130, "Detached: the work goes on.")
-    assert site.ended(CHANGE).state is ChangeState.SUCCEEDED
-    assert site.statuses(CHANGE) == dict.fromkeys(HOSTS, "done")
-    asked = {str(e.data["host"]): e.outcome for e in site.trail(CHANGE, "host-reconciled")}
-    assert asked == {"w1": "done", "w2": "done"}
-    assert site.endings(CHANGE, FIRST_PATCH) == ["died"]
-    assert each_was_patched_once(park)
-
-
-def test_a_host_that_is_cut_off_in_the_middle_of_its_patch_is_asked_when_it_is_back(site: Site, park: Park) -> None:
-    start_and_wait_for_the_patch(site, park)
-    with park.cut_off("w1"):
-        wait_for("Ansible to give w1 up", lambda: site.endings(CHANGE, FIRST_PATCH))
-    assert site.ended(CHANGE).state is ChangeState.SUCCEEDED
-    assert site.statuses(CHANGE) == dict.fromkeys(HOSTS, "done")
-    asked = {str(e.data["host"]): e.outcome for e in site.trail(CHANGE, "host-reconciled")}
-    assert asked == {"w1": "done"}, "w2 was never out of sight"
-    assert each_was_patched_once(park)
-
-
-def test_pause_takes_effect_before_the_next_wave_and_resume_goes_on(site: Site, park: Park) -> None:
-    start_and_wait_for_the_patch(site, park)
     with site.held_still(CHANGE):
         site.give("change", "pause", CHANGE, "--reason", "The phone rings.")
         told = site.give("change", "show", CHANGE).out
         assert "to pause, not stopped yet; still at work: w1, w2" in told
     assert site.ended(CHANGE).state is ChangeState.PAUSED
+    asked = {str(e.data["host"]): e.outcome for e in site.trail(CHANGE, "host-reconciled")}
+    assert asked == {"w1": "done", "w2": "done"}
+    assert site.endings(CHANGE, FIRST_PATCH) == ["died"]
     assert site.statuses(CHANGE) == {"w1": "done", "w2": "done", "w3": "pending"}
     assert not park["w3"].journal()
     site.give("change", "resume", CHANGE, "--yes", "--detach")
     assert site.ended(CHANGE).state is ChangeState.SUCCEEDED
     assert each_was_patched_once(park)
-    asked, paused, resumed = (site.tags(CHANGE).index(tag) for tag in ("pause-requested", "paused", "resumed"))
-    assert asked < paused < resumed
+    asked_for, paused, resumed = (site.tags(CHANGE).index(tag) for tag in ("pause-requested", "paused", "resumed"))
+    assert asked_for < paused < resumed
 
 
 def test_cancelling_with_roll_back_puts_the_begun_wave_back(site: Site, park: Park) -> None:
