@@ -144,7 +144,7 @@ def test_a_vote_that_was_edited_in_the_database_starts_nothing(approved: Site) -
     assert approved.is_in(CHANGE, ChangeState.APPROVED)
 
 
-def test_hosts_that_are_dead_or_not_as_planned_leave_the_change_and_the_lock_stands(scheduled: Site, park: Park) -> None:
+def test_hosts_that_are_dead_or_not_as_planned_leave_and_the_lock_stands(scheduled: Site, park: Park) -> None:
     site, repository = scheduled, park.lab.repository
     park.lab.install("w2", "labapp=1.1")
     repository.publish(Package(name="labapp", version="1.0.5"))
