@@ -158,7 +158,7 @@ def patch(batch: Batch, crew: Crew, *, suffix: str = "") -> dict[str, Patched]:
 
 def look(batch: Batch, crew: Crew, *, suffix: str = "") -> dict[str, HostResult]:
     """Look at the hosts without changing anything; their own journals are part of the answer."""
-    result = run_phase(batch, Step.VERIFY, "verify.yml", crew, suffix=suffix)
+    result = run_again_if_it_died(batch, Step.VERIFY, "verify.yml", crew, suffix=suffix)
     return {host: outcome_of(result, host) for host in batch.names}
 
 

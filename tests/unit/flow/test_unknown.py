@@ -107,6 +107,16 @@ def test_site_says_how_long_a_host_may_be_silent(site: FakeSite) -> None:
     assert {host.patch_job["reboot_timeout"] for host in job.hosts} == {20}
 
 
+def test_look_of_which_nobody_saw_the_end_costs_no_patience(site: FakeSite) -> None:
+    site.crew = replace(site.crew, lost_after=timedelta(seconds=1))
+    site.started(TWO_WAVES)
+    for job in ("patch", "verify.2.1", "verify.2.2"):
+        site.runner.dies(f"w1.b1.{job}")
+    assert site.carry().state is ChangeState.SUCCEEDED
+    assert set(site.statuses.values()) == {"done"}
+    assert [e.outcome for e in site.trail if e.tag == "host-reconciled"] == ["done", "done"]
+
+
 def test_host_says_itself_how_long_it_may_be_silent(site: FakeSite) -> None:
     site.crew = replace(site.crew, lost_after=timedelta(seconds=20))
     site.inventory.change("web2", partial(replace, lost_after=timedelta(minutes=4)))
