@@ -18,5 +18,5 @@ def test_however_bad_the_night_every_host_is_worked_on_once_and_told_truly(
     seed: int, server: Server, workers: Pool, tmp_path: Path
 ) -> None:
     url = server.url(server.new_database())
-    night = bad_night(seed, tmp_path / "night", url, workers, restart_database=server.restart)
+    night = bad_night(seed, tmp_path / "night", url, workers, restart_database=server.restart, hosts=8)
     assert "done" in night.statuses.values()

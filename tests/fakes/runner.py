@@ -78,7 +78,7 @@ class FakeRunner:
         while go_on():
             if not self.full or job.id in self._results:
                 return True
-            self.clock.sleep(1)
+            self.clock.sleep(20)
         return False
 
     def result(self, job_id: str) -> JobResult | None:
