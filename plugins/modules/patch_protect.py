@@ -75,7 +75,7 @@ def act(host):
 
 
 def _secure(host):
-    held = _claim(host)
+    changed = _claim(host)
     family = host.family
     installed = family.installed()
     upgrades, available = split_items(host.job.items, installed, family.compare)
@@ -88,18 +88,18 @@ def _secure(host):
     fetched = sorted("%s:%s" % key for key, source in sources.items() if source == "repository")
     missing = [item for item in upgrades + available if (item.name, item.arch) not in sources]
     files = [{"filename": item.filename, "sha256": item.sha256, "path": host.files.path(item)} for item in missing]
-    told = {} if missing else _finish(host, set(fetched), set())
-    return dict(told, changed=bool(held or taken or fetched), fetched=fetched, missing=files)
+    finished = {} if missing else _finish(host, set(fetched), set())
+    return dict(finished, changed=bool(changed or taken or fetched), fetched=fetched, missing=files)
 
 
 def _claim(host):
-    """Hold rival updaters, and look at the host before it is touched. Return whether there was any to hold."""
-    _, held = Rivals(host.family.shell, host.family.rival_units).hold()
+    """Hold rival updaters, and look at the host before it is touched. Return whether that changed anything."""
+    _, changed = Rivals(host.family.shell, host.family.rival_units).hold()
     report = collect_state("before", host.job, host.family, host.journal)
-    host.tell(report, held)
+    host.tell(report, changed)
     if report["manager"]["problems"] and not host.point.planned():
         _wait_until_well(host.family)
-    return held
+    return changed
 
 
 def _wait_until_well(family):

@@ -56,7 +56,7 @@ _STEPS = {"patched": "patch", "restored": "restore"}
 def act(host):
     step = _STEPS[host.options["state"]]
     if host.check_mode:
-        return _told(host, _predict(host, step))
+        return _tell(host, _predict(host, step))
     if step == "restore":
         host.point.before()  # without a point nothing is begun
     host.begin(step)
@@ -65,10 +65,11 @@ def act(host):
     if step == "restore":
         # The claim may have ended before, and with it the hold.
         guarded(host, step, Rivals(shell, host.family.rival_units).hold)
-    return _told(host, carry_out(lambda: _transact(host, step), host.job.timeout, shell, host.point.log))
+    return _tell(host, carry_out(lambda: _transact(host, step), host.job.timeout, shell, host.point.log))
 
 
-def _told(host, done):
+def _tell(host, done):
+    """Tell what was done, and how the host is afterwards, unless it has to reboot first. Return the result."""
     host.tell(done["report"], done["changed"])
     if not done["reboot"]["needed"]:
         host.tell(done["reboot"])
