@@ -172,6 +172,20 @@ def test_hosts_outside_of_the_batch_are_out_of_reach(site: Site) -> None:
     assert site.log() == ["web1"]
 
 
+def test_workers_do_not_look_for_garbage_in_what_ansible_has_loaded(site: Site) -> None:
+    plugin = site.content / "playbooks/filter_plugins/frozen.py"
+    plugin.parent.mkdir()
+    plugin.write_text(
+        "import gc\n"
+        "class FilterModule:\n"
+        "    def filters(self):\n"
+        "        return {'objects_frozen': lambda _: gc.get_freeze_count()}\n"
+    )
+    site.playbook(f"- ansible.builtin.shell: echo {{{{ 0 | objects_frozen }}}} >> {site.path}/log")
+    site.runner().run(site.job("web1"))
+    assert int(site.log()[0]) > 50_000
+
+
 def test_a_second_run_returns_the_first_result(site: Site) -> None:
     site.playbook(f"- ansible.builtin.shell: echo ran >> {site.path}/log")
     first = site.runner().run(site.job("web1"))
