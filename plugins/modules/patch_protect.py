@@ -52,17 +52,15 @@ fetched:
 """
 
 import os
-import time
 
 from ansible.module_utils.patch_host.entry import guarded, run_module
 from ansible.module_utils.patch_host.errors import PatchError
 from ansible.module_utils.patch_host.lock import split_items
 from ansible.module_utils.patch_host.rivals import Rivals
 from ansible.module_utils.patch_host.state import collect_state
-from ansible.module_utils.patch_host.transaction import prepare_patch
+from ansible.module_utils.patch_host.transaction import prepare_patch, require_health
 
 _STEP = "protect"
-_PATIENCE = 30
 
 
 def act(host):
@@ -98,22 +96,8 @@ def _claim(host):
     report = collect_state("before", host.job, host.family, host.journal)
     host.tell(report, changed)
     if report["manager"]["problems"] and not host.point.planned():
-        _wait_until_well(host.family)
+        require_health(host.family)
     return changed
-
-
-def _wait_until_well(family):
-    """Wait for a package manager that is at work; refuse a host whose packages are broken before it is touched."""
-    problems = family.check_health()
-    for _ in range(_PATIENCE):
-        if not problems:
-            return
-        time.sleep(1)
-        problems = family.check_health()
-    raise PatchError(
-        "The host was to be protected, but its package manager is not well: %s. Mend it, then try again."
-        % "; ".join(problems)
-    )
 
 
 def _finish(host, fetched, pushed):

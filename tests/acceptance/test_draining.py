@@ -59,7 +59,7 @@ class Customers:
         over = Event()
 
         def shop() -> None:
-            while not over.wait(0.05):
+            while not over.wait(0.1):
                 self.answers.append((time.time(), self._ask()))
 
         thread = Thread(target=shop)

@@ -162,6 +162,9 @@ class FamilyApt(Family):
             if packages:
                 self._read(["apt-mark", order, *map(argument, packages)])
 
+    def lock_holders(self):
+        return ["%s is locked by a running package manager" % path for path in _locked()]
+
     def check_health(self):
         done = self.shell.run(["dpkg", "--audit"], timeout=READING)
         problems = []
@@ -169,8 +172,7 @@ class FamilyApt(Family):
             problems.append("dpkg --audit: %s" % " ".join((done.out + done.err).split())[:500])
         if self._interrupted():
             problems.append("dpkg was interrupted (dpkg --configure -a mends it)")
-        problems += ["%s is locked by a running package manager" % path for path in _locked()]
-        return problems
+        return problems + self.lock_holders()
 
     def is_kernel(self, name):
         return bool(_KERNEL.match(name))

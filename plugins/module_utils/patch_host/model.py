@@ -176,6 +176,10 @@ class Family(abc.ABC):
         """Set auto marks and holds of `names` ("name:arch", installed) as `marks` says. Changes only what differs."""
 
     @abc.abstractmethod
+    def lock_holders(self):
+        """Say in a sentence each which package managers are at work now; [] when the packages are free."""
+
+    @abc.abstractmethod
     def check_health(self):
         """List what is wrong with the package database (half-configured packages, a held lock); [] when all is well."""
 

@@ -104,6 +104,10 @@ class RpmFamily(Family):
         self._set_held([one for one in chosen if wanted[_key(one)][1] and not one.held], True)
         self._set_held([one for one in chosen if one.held and not wanted[_key(one)][1]], False)
 
+    def lock_holders(self):
+        holder = self._lock_holder()
+        return [holder] if holder else []
+
     def check_health(self):
         problems = []
         done = self.shell.run(["rpm", "--verifydb"], timeout=300)
@@ -111,10 +115,7 @@ class RpmFamily(Family):
             problems.append("rpm --verifydb: %s" % last_words(done))
         for key in sorted(duplicates(self._rows(), self.is_kernel)):
             problems.append("%s is installed in two versions: a transaction broke off" % key)
-        holder = self._lock_holder()
-        if holder:
-            problems.append(holder)
-        return problems
+        return problems + self.lock_holders()
 
     def is_kernel(self, name):
         return rpm_host.is_kernel_name(name)

@@ -1,5 +1,7 @@
 """Install exactly the lock, or put back what the point says: one transaction each, judged before it begins."""
 
+import time
+
 from ansible.module_utils.patch_host import units
 from ansible.module_utils.patch_host.errors import PatchError
 from ansible.module_utils.patch_host.lock import difference, judge, reported, split_items
@@ -7,6 +9,23 @@ from ansible.module_utils.patch_host.model import Marks
 from ansible.module_utils.patch_host.processes import stale_processes
 from ansible.module_utils.patch_host.reboot import reboot_reasons
 from ansible.module_utils.patch_host.state import key
+
+#: Seconds that a package manager of somebody else may be at work before a host is given up.
+_PATIENCE = 30
+
+
+def require_health(family):
+    """Refuse a host whose packages are broken before it is touched; wait for a package manager that is at work."""
+    for _ in range(_PATIENCE):
+        if not family.lock_holders():
+            break
+        time.sleep(1)
+    problems = family.check_health()
+    if problems:
+        raise PatchError(
+            "The host was to be protected, but its package manager is not well: %s. Mend it, then try again."
+            % "; ".join(problems)
+        )
 
 
 def prepare_patch(job, family, files):

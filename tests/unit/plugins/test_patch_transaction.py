@@ -34,6 +34,8 @@ class FakeFamily(model.Family):  # type: ignore[misc, name-defined]
         self.needs: dict[str, str] = {}
         self.lost: set[str] = set()
         self.fails = False
+        self.broken: list[str] = []
+        self.at_work: list[str] = []
         self.transactions = 0
 
     @classmethod
@@ -96,8 +98,11 @@ class FakeFamily(model.Family):  # type: ignore[misc, name-defined]
         self.auto = (self.auto - plain) | {name.split(":")[0] for name in marks.auto & names}
         self.held = (self.held - plain) | {name.split(":")[0] for name in marks.held & names}
 
+    def lock_holders(self) -> list[str]:
+        return [self.at_work.pop()] if self.at_work else []
+
     def check_health(self) -> list[str]:
-        return []
+        return [*self.broken, *self.lock_holders()]
 
     def is_kernel(self, name: str) -> bool:
         return name.startswith("linux-image-")
@@ -150,6 +155,14 @@ class Change:
         return transaction.restore(self.family, self.point)
 
 
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the seconds that were slept, which pass at once."""
+    naps: list[float] = []
+    monkeypatch.setattr(transaction.time, "sleep", naps.append)
+    return naps
+
+
 def test_patch_and_restore_are_one_transaction_each_and_idempotent(tmp_path: Path) -> None:
     family = FakeFamily(app="1", lib="1", other="1")
     family.auto = {"lib"}
@@ -166,6 +179,29 @@ def test_patch_and_restore_are_one_transaction_each_and_idempotent(tmp_path: Pat
     assert (family.auto, family.held) == ({"lib"}, set())
     assert change.restore()["actual"] == []
     assert family.transactions == 2
+
+
+def test_package_manager_at_work_is_waited_for(slept: list[float]) -> None:
+    family = FakeFamily(app="1")
+    family.at_work = ["apt-get is at work"] * 3
+    transaction.require_health(family)
+    assert len(slept) == 3
+
+
+def test_package_manager_that_stays_at_work_is_told(slept: list[float]) -> None:
+    family = FakeFamily(app="1")
+    family.at_work = ["apt-get is at work"] * 1000
+    with pytest.raises(PatchError, match="apt-get is at work"):
+        transaction.require_health(family)
+    assert sum(slept) == 30
+
+
+def test_broken_packages_are_refused_at_once(slept: list[float]) -> None:
+    family = FakeFamily(app="1")
+    family.broken = ["app is half configured"]
+    with pytest.raises(PatchError, match="not well: app is half configured"):
+        transaction.require_health(family)
+    assert slept == []
 
 
 def test_damaged_file_is_not_installed(tmp_path: Path) -> None:
