@@ -21,10 +21,9 @@ _LONGEST_FIRST: dict[str, int] = {
     "test_crash_points": 3,
     "test_draining": 3,
     "test_record": 3,
+    "test_ways_back": 3,
     "test_chaos": 2,
     "test_demo_without_linux": 2,
-    "test_rollback": 2,
-    "test_snapshots": 2,
     "test_windows_playbooks": 2,
 }
 
