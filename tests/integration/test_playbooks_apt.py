@@ -201,17 +201,6 @@ def test_lock_is_installed_exactly_and_put_back_and_twice_changes_nothing(site: 
     assert "claim.json" not in site.shell("ls /var/lib/patch-orchestrator").split()
 
 
-def test_scan_classifies_and_predicts(site: Site) -> None:
-    publish(site.lab, "1.1", "labtool")
-    lock = site.lock("labtool")
-    scan = site.phase("scan", lock).of("scan")
-    offered = {one["name"]: one for one in scan["candidates"]}
-    assert offered["labtool"]["classification"] == "security"
-    assert offered["labtool"]["origin"].endswith("Patch Lab Security")
-    assert scan["simulation"]["transitions"] == [{"name": "labtool", "arch": "amd64", "from": "1.0", "to": "1.1"}]
-    assert scan["simulation"]["problems"] == []
-
-
 def test_version_that_the_repository_dropped_is_pushed(site: Site) -> None:
     publish(site.lab, "1.1", "labtool", "labapp")
     lock = site.lock("labtool", "labapp")
@@ -268,42 +257,40 @@ def test_what_stands_in_the_way_is_told_before_anything_changes(site: Site) -> N
     assert (site.version("labtool"), site.version("labapp")) == ("1.0", "1.0")
 
 
-def test_new_dependency_comes_with_the_lock_and_goes_with_the_restore(site: Site) -> None:
+def test_new_dependency_is_predicted_and_goes_with_a_point_that_outlived_the_claim(site: Site) -> None:
     publish(site.lab, "1.1", "labtool", behaviour="new-dependency")
     lock = site.lock("labtool")
     assert {(one["name"], one["from_version"]) for one in lock} == {("labtool", "1.0"), ("labtool-extra", "")}
-    state = site.phase("protect patch", lock).of("state")
+    patched = site.phase("scan protect patch", lock)
+    scan, state = patched.of("scan"), patched.of("state")
+    offered = {one["name"]: one for one in scan["candidates"]}
+    assert offered["labtool"]["classification"] == "security"
+    assert offered["labtool"]["origin"].endswith("Patch Lab Security")
+    assert [(one["name"], one["from"], one["to"]) for one in scan["simulation"]["transitions"]] == [
+        ("labtool", "1.0", "1.1"), ("labtool-extra", "", "1.1"),
+    ]  # fmt: skip
+    assert scan["simulation"]["problems"] == []
     assert "labtool-extra:amd64" in state["auto"]
     assert "labtool:amd64" not in state["auto"]
-    site.phase("restore", lock)
-    assert site.version("labtool-extra") == ""
+
+    assert site.phase("release", lock, keep_point=True).of("released")["rivals"] != []
+    assert site.phase("release", lock, keep_point=True).changed == {}
+    assert site.phase("restore release", lock).of("released")["freed"] > 0
+    assert (site.version("labtool"), site.version("labtool-extra")) == ("1.0", "")
 
 
-def test_item_that_is_not_installed_and_not_needed_is_left_alone(site: Site) -> None:
+def test_what_the_administrator_has_chosen_stays(site: Site) -> None:
     publish(site.lab, "1.1", "labtool", "labother")
-    lock = site.lock("labtool")
-    lock.append({**lock[0], "name": "labother", "from_version": "1.0", "filename": "labother_1.1_amd64.deb"})
-    site.phase("protect patch", lock)
-    assert site.version("labtool") == "1.1"
-    assert site.version("labother") == ""
-
-
-def test_configuration_keeps_the_administrators_version(site: Site) -> None:
     publish(site.lab, "1.1", "labapp", behaviour="conffile")
-    site.shell("echo '# ours' >>/etc/labapp.conf")
-    lock = site.lock("labapp")
-    site.phase("protect patch", lock)
-    assert site.version("labapp") == "1.1"
-    assert site.shell("tail -n 1 /etc/labapp.conf") == "# ours"
-
-
-def test_marks_and_holds_are_as_before(site: Site) -> None:
-    publish(site.lab, "1.1")
-    site.shell("apt-mark auto labtool")
+    site.shell("echo '# ours' >>/etc/labapp.conf; apt-mark auto labtool")
     lock = site.lock("labtool", "labapp")
+    lock.append({**lock[0], "name": "labother", "from_version": "1.0", "filename": "labother_1.1_amd64.deb"})
     patched = site.phase("protect patch", lock).of("state")
+    assert [site.version(name) for name in ("labtool", "labapp", "labother")] == ["1.1", "1.1", ""]
+    assert site.shell("tail -n 1 /etc/labapp.conf") == "# ours"
     assert "labtool:amd64" in patched["auto"]
     assert "labapp:amd64" not in patched["auto"]
+
     site.shell("apt-mark manual labtool; apt-mark hold labapp")
     restored = site.phase("restore", lock).of("state")
     assert "labtool:amd64" in restored["auto"]
@@ -324,16 +311,6 @@ def test_older_token_and_foreign_installation_are_refused_until_adopted(site: Si
     assert adopted.of("adopted")["changes"] == ["CHG-1"]
     assert site.phase("protect", lock, change="CHG-2", token=foreign).failures == {}
     assert "another installation" in site.phase("patch", lock).of("refused")["reason"]
-
-
-def test_point_that_is_kept_outlives_the_claim_until_it_is_dropped(site: Site) -> None:
-    publish(site.lab, "1.1", "labtool")
-    lock = site.lock("labtool")
-    site.phase("protect patch", lock)
-    assert site.phase("release", lock, keep_point=True).of("released")["rivals"] != []
-    assert site.phase("release", lock, keep_point=True).changed == {}
-    assert site.phase("restore release", lock).of("released")["freed"] > 0
-    assert site.version("labtool") == "1.0"
 
 
 def test_transaction_that_takes_too_long_goes_on_and_writes_its_end(site: Site) -> None:
@@ -394,17 +371,27 @@ def test_host_whose_packages_are_broken_is_refused_before_it_is_touched(site: Si
     assert refused.of("state")["manager"]["ok"] is False
 
 
-def test_unattended_upgrades_are_held_and_given_back(site: Site) -> None:
+def test_rival_updaters_are_held_over_a_reboot_that_is_required_and_given_back(site: Site) -> None:
     site.shell("sed -i 's/^# deb/deb/' /etc/apt/sources.list; apt-get -qq update")
     site.lab.install("h1", "unattended-upgrades")
-    assert site.shell("systemctl is-active unattended-upgrades.service") == "active"
-    publish(site.lab, "1.1", "labtool")
+    rivals = "systemctl is-active apt-daily.timer unattended-upgrades.service"
+    assert site.shell(rivals).split() == ["active", "active"]
+    publish(site.lab, "1.1", "labtool", behaviour="needs-reboot")
     lock = site.lock("labtool")
-    site.phase("protect", lock)
+    patched = site.phase("protect patch", lock, reboot="if-required")
+    reboot = patched.of("reboot")
+    assert reboot["done"] is True
+    assert reboot["boot_id_before"] != reboot["boot_id_after"]
+    assert patched.of("state")["reboot_required"] == {"needed": False, "reasons": []}
+    assert site.journal()[-1] == ("reboot", "end", "ok")
+
     assert site.shell("systemctl is-active unattended-upgrades.service") == "inactive"
+    site.shell("systemctl start apt-daily.service")  # As its timer would, which a boot has started.
+    assert site.shell("systemctl show -p ConditionResult --value apt-daily.service") == "no"
     released = site.phase("release", lock).of("released")
     assert "unattended-upgrades.service" in released["rivals"]
-    assert site.shell("systemctl is-active unattended-upgrades.service") == "active"
+    assert site.shell(rivals).split() == ["active", "active"]
+    assert site.shell("ls /etc/systemd/system | grep -c apt-daily") == "0"
 
 
 def test_service_on_a_replaced_library_is_restarted(site: Site) -> None:
@@ -417,29 +404,6 @@ def test_service_on_a_replaced_library_is_restarted(site: Site) -> None:
     patched = site.phase("protect patch", lock)
     assert patched.of("transaction")["restarted"] == ["labapp.service"]
     assert patched.of("state")["deleted_libraries"] == []
-
-
-def test_reboot_that_is_required_is_done_and_proved(site: Site) -> None:
-    publish(site.lab, "1.1", "labtool", behaviour="needs-reboot")
-    lock = site.lock("labtool")
-    patched = site.phase("protect patch", lock, reboot="if-required")
-    reboot = patched.of("reboot")
-    assert reboot["done"] is True
-    assert reboot["boot_id_before"] != reboot["boot_id_after"]
-    assert patched.of("state")["reboot_required"] == {"needed": False, "reasons": []}
-    assert site.journal()[-1] == ("reboot", "end", "ok")
-
-
-def test_rival_updaters_are_held_over_a_reboot_and_given_back(site: Site) -> None:
-    publish(site.lab, "1.1", "labtool")
-    lock = site.lock("labtool")
-    assert site.shell("systemctl is-active apt-daily.timer") == "active"
-    site.phase("protect patch", lock, reboot="always")
-    site.shell("systemctl start apt-daily.service")
-    assert site.shell("systemctl show -p ConditionResult --value apt-daily.service") == "no"
-    site.phase("release", lock)
-    assert site.shell("systemctl is-active apt-daily.timer") == "active"
-    assert site.shell("ls /etc/systemd/system | grep -c apt-daily") == "0"
 
 
 def test_account_with_a_sudo_password_does_the_same(site: Site) -> None:
