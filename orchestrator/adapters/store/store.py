@@ -34,6 +34,15 @@ _PLANS = 4
 
 _LOG = logging.getLogger(__name__)
 
+# Asked at every step of every change: putting a question together takes longer than having it answered.
+_CHANGE = sa.select(t.change.c.document).where(t.change.c.id == sa.bindparam("id"))
+_DOCUMENTS = (
+    sa.select(t.document.c.name, t.document.c.document)
+    .where(t.document.c.change == sa.bindparam("change"), t.document.c.kind == sa.bindparam("kind"))
+    .order_by(t.document.c.name)
+)
+_NAMED = _DOCUMENTS.where(t.document.c.name.in_(sa.bindparam("names", expanding=True)))
+
 
 class SqlStore:
     """Implements ``ports.Store``."""
@@ -76,7 +85,7 @@ class SqlStore:
 
     def change(self, change_id: str) -> ChangeRequest:
         """Return a change."""
-        rows = self._rows(sa.select(t.change.c.document).where(t.change.c.id == change_id))
+        rows = self._rows(_CHANGE, {"id": change_id})
         if not rows:
             raise NotFound(f"there is no change {change_id}; see: orchestrator change list")
         return decode(ChangeRequest, rows[0].document)
@@ -158,8 +167,8 @@ class SqlStore:
 
     def documents(self, change: str, kind: str, names: Collection[str] | None = None) -> Mapping[str, Plain]:
         """Return the evidence of one kind, by name."""
-        mine = (t.document.c.change == change) & (t.document.c.kind == kind) & _among(t.document.c.name, names)
-        rows = self._rows(sa.select(t.document.c.name, t.document.c.document).where(mine).order_by(t.document.c.name))
+        of = {"change": change, "kind": kind}
+        rows = self._rows(_DOCUMENTS, of) if names is None else self._rows(_NAMED, of | {"names": sorted(names)})
         return {row.name: json.loads(row.document) for row in rows}
 
     def tasks(self, change: str, host: str = "", outcomes: Collection[str] | None = None) -> Sequence[TaskSeen]:
@@ -241,10 +250,12 @@ class SqlStore:
         return decode(PatchPlan, rows[0].document)
 
     def _rows(
-        self, query: sa.Select[tuple[object, ...]] | sa.Select[tuple[str]]
+        self,
+        query: sa.Select[tuple[object, ...]] | sa.Select[tuple[str]] | sa.Select[tuple[str, str]],
+        of: Mapping[str, object] | None = None,
     ) -> Sequence[sa.Row[tuple[object, ...]]]:
         with self._db.reader.connect() as connection:
-            return connection.execute(query).all()
+            return connection.execute(query, of).all()
 
 
 def _among(column: sa.Column[str], names: Collection[str] | None) -> sa.ColumnElement[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -25,6 +26,12 @@ from orchestrator.errors import Refused, StaleChange
 
 #: For so many hosts a shard's lease asks by name; for all hosts of a change it reads what others hold.
 _FEW = 1000
+
+# Said at every step of every change: putting a statement together takes longer than having it carried out.
+_ONE_CHAIN = sa.update(t.chain).where(t.chain.c.chain == sa.bindparam("named"))
+_LONGER_BY_ONE = _ONE_CHAIN.values(length=t.chain.c.length + 1).returning(t.chain.c.length, t.chain.c.head)
+_ENDS_WITH = _ONE_CHAIN.values(head=sa.bindparam("newest"))
+_INSERT_EVENT, _INSERT_INTO_OUTBOX = sa.insert(t.audit_event), sa.insert(t.outbox)
 
 
 class SqlWriting:
@@ -61,25 +68,15 @@ class SqlWriting:
 
     def note(self, fact: Fact) -> AuditEvent:
         """Append to the chain. The guarded update of its head comes first, so that two writers queue up there."""
-        longer = sa.update(t.chain).where(t.chain.c.chain == fact.chain).values(length=t.chain.c.length + 1)
-        longer_by_one = longer.returning(t.chain.c.length, t.chain.c.head)
-        if (row := self._db.execute(longer_by_one).one_or_none()) is None:
+        if (row := self._db.execute(_LONGER_BY_ONE, {"named": fact.chain}).one_or_none()) is None:
             insert_missing(self._db, t.chain, {"chain": fact.chain, "length": 0, "head": GENESIS})
-            row = self._db.execute(longer_by_one).one()
+            row = self._db.execute(_LONGER_BY_ONE, {"named": fact.chain}).one()
         event = seal(fact, seq=row.length, prev=row.head)
-        self._db.execute(sa.update(t.chain).where(t.chain.c.chain == fact.chain).values(head=event.hash))
-        self._db.execute(
-            sa.insert(t.audit_event).values(
-                chain=event.chain,
-                seq=event.seq,
-                at=moment(event.at),
-                actor=event.actor,
-                tag=event.tag,
-                hash=event.hash,
-                document=encode(event),
-            )
-        )
-        self._db.execute(sa.insert(t.outbox).values(chain=event.chain, seq=event.seq))
+        self._db.execute(_ENDS_WITH, {"named": fact.chain, "newest": event.hash})
+        at = {"chain": event.chain, "seq": event.seq}
+        said = {"at": moment(event.at), "actor": event.actor, "tag": event.tag, "hash": event.hash}
+        self._db.execute(_INSERT_EVENT, {**at, **said, "document": encode(event)})
+        self._db.execute(_INSERT_INTO_OUTBOX, at)
         self.noted.append(event)
         return event
 
@@ -203,10 +200,17 @@ class SqlWriting:
         """Insert the rows in place of those with the same key, with two statements however many there are."""
         if not rows:
             return
-        keys = [column.name for column in table.primary_key]
-        same = sa.and_(*(table.c[key] == sa.bindparam(f"key_{key}") for key in keys))
-        self._db.execute(sa.delete(table).where(same), [{f"key_{key}": row[key] for key in keys} for row in rows])
-        self._db.execute(sa.insert(table), [dict(row) for row in rows])
+        keys, delete, insert = _replacing(table)
+        self._db.execute(delete, [{f"key_{key}": row[key] for key in keys} for row in rows])
+        self._db.execute(insert, [dict(row) for row in rows])
+
+
+@cache
+def _replacing(table: sa.Table) -> tuple[Sequence[str], sa.Delete, sa.Insert]:
+    """Return the keys of a table, and what takes rows with some keys away and puts rows in."""
+    keys = [column.name for column in table.primary_key]
+    same = sa.and_(*(table.c[key] == sa.bindparam(f"key_{key}") for key in keys))
+    return keys, sa.delete(table).where(same), sa.insert(table)
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table, row: Mapping[str, object]) -> None:
