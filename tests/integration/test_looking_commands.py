@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +32,10 @@ def hosts(site: Site, environment: Environment, **groups: list[str]) -> None:
         group: {"hosts": {name: {"ansible_host": "127.0.0.1", "ansible_port": 9} for name in names}}
         for group, names in groups.items()
     }
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": known}}))
+    file = folder / "hosts.yml"
+    file.write_text(yaml.safe_dump({"all": {"children": known}}))
+    for written in (*folder.rglob("*"), site.folder / "ansible.cfg"):
+        os.utime(written, (0, 0))  # Long ago: of what was written a moment ago no answer is kept.
 
 
 def wide(site: Site, *words: str, code: int = 0) -> Said:
