@@ -121,13 +121,14 @@ def test_a_job_of_one_installation_is_one_run_under_its_own_id(site: Controlled)
 
 def test_a_stop_is_heard_by_the_older_ansible_too(site: Controlled) -> None:
     site.playbook(f"""
-        - {{name: First, ansible.builtin.shell: "sleep 3; echo one >> {site.path}/log"}}
+        - {{name: First, ansible.builtin.shell: "{site.gate}; echo one >> {site.path}/log"}}
         - {{name: Second, ansible.builtin.shell: "echo two >> {site.path}/log"}}
         """)
     results, caller = running(site, site.told(a_host("web1"), a_host("web2", "legacy")))
     files = [site.folder(part).progress for part in ("job-1.part1", "job-1.part2")]
     until(lambda: all(file.exists() and file.read_text() for file in files))
     site.parted().stop("job-1")
+    site.open_gate()
     caller.join()
     assert [result.status for result in results] == [JobStatus.STOPPED]
     assert site.log() == ["one", "one"]
@@ -168,7 +169,7 @@ def test_who_goes_on_after_a_crash_finds_every_host_in_the_part_that_it_was_in(s
 
 
 def test_parts_outlive_a_killed_caller_and_keep_their_places(site: Controlled) -> None:
-    site.playbook(f"- ansible.builtin.shell: sleep 3; echo {{{{ inventory_hostname }}}} >> {site.path}/log")
+    site.playbook(f"- ansible.builtin.shell: {site.gate}; echo {{{{ inventory_hostname }}}} >> {site.path}/log")
     code = f"""
         from pathlib import Path
         from tests.integration.test_parts import Controlled, a_host
@@ -182,6 +183,7 @@ def test_parts_outlive_a_killed_caller_and_keep_their_places(site: Controlled) -
     caller.wait()
     two = Slots(folder=site.path / "slots", limits=Limits(jobs=2, free_memory=1))
     assert two.take(puts_back=True).why == "2 Ansible runs are at work, limits.jobs = 2"
+    site.open_gate()
     result = site.parted().run(site.told(a_host("web1"), a_host("web2", "legacy")))
     assert result.status is JobStatus.FINISHED
     assert sorted(site.log()) == ["web1", "web2"]
@@ -189,10 +191,11 @@ def test_parts_outlive_a_killed_caller_and_keep_their_places(site: Controlled) -
 
 def test_a_stopped_job_begins_no_further_part(site: Controlled) -> None:
     site.throttle = {"esx1": 1}
-    site.playbook(f"- ansible.builtin.shell: echo {{{{ inventory_hostname }}}} >> {site.path}/log; sleep 2")
+    site.playbook(f"- ansible.builtin.shell: echo {{{{ inventory_hostname }}}} >> {site.path}/log; {site.gate}")
     results, caller = running(site, site.told(a_host("web1", "", "esx1"), a_host("web2", "", "esx1")))
     until(site.log)
     site.parted().stop("job-1")
+    site.open_gate()
     caller.join()
     assert site.log() == ["web1"]
     assert results[0].by_host["web2"].outcome is HostOutcome.NOTHING

@@ -78,6 +78,14 @@ class Site:
     def scratch(self) -> Path:
         return Path(str(self.folder().read(self.folder().started)["scratch"]))
 
+    @property
+    def gate(self) -> str:
+        """A line of shell that ends when the gate is opened: what a test waits for has come to pass by then."""
+        return f"while [ ! -e {self.path}/open ]; do sleep 0.1; done"
+
+    def open_gate(self) -> None:
+        (self.path / "open").touch()
+
     def log(self) -> list[str]:
         file = self.path / "log"
         return file.read_text().split() if file.exists() else []
@@ -190,12 +198,13 @@ def test_a_second_run_returns_the_first_result_also_with_a_newer_token(site: Sit
 
 
 def test_an_id_stands_for_one_work_only(site: Site) -> None:
-    site.playbook("- ansible.builtin.command: sleep 2")
+    site.playbook(f"- ansible.builtin.shell: {site.gate}")
     caller = threading.Thread(target=site.runner().run, args=(site.job("web1"),))
     caller.start()
     site.supervisor()
     with pytest.raises(Refused, match="Use a new id"):
         site.runner().run(replace(site.job("web1"), change="CHG-9999"))
+    site.open_gate()
     caller.join()
 
 
@@ -310,7 +319,7 @@ def test_a_dead_supervisor_is_told_and_its_leftovers_are_waited_for(site: Site) 
 
 def test_stop_ends_between_tasks(site: Site) -> None:
     site.playbook(f"""
-        - {{name: First, ansible.builtin.shell: "sleep 8; echo one >> {site.path}/log"}}
+        - {{name: First, ansible.builtin.shell: "{site.gate}; echo one >> {site.path}/log"}}
         - {{name: Second, ansible.builtin.shell: "echo two >> {site.path}/log"}}
         """)
     results: list[JobResult] = []
@@ -318,6 +327,7 @@ def test_stop_ends_between_tasks(site: Site) -> None:
     caller.start()
     until(lambda: site.folder().progress.exists() and "web2" in site.folder().progress.read_text())
     site.runner().stop("job-1")
+    site.open_gate()
     caller.join()
     (result,) = results
     assert result.status is JobStatus.STOPPED
@@ -328,7 +338,7 @@ def test_stop_ends_between_tasks(site: Site) -> None:
 
 def test_stop_is_heard_where_the_supervisor_is_slow(site: Site) -> None:
     site.playbook(f"""
-        - {{name: First, ansible.builtin.shell: "sleep 4; echo one >> {site.path}/log"}}
+        - {{name: First, ansible.builtin.shell: "{site.gate}; echo one >> {site.path}/log"}}
         - {{name: Second, ansible.builtin.shell: "echo two >> {site.path}/log"}}
         """)
     results: list[JobResult] = []
@@ -337,6 +347,7 @@ def test_stop_is_heard_where_the_supervisor_is_slow(site: Site) -> None:
     until(lambda: site.folder().progress.exists() and "web1" in site.folder().progress.read_text())
     with held_still(site.supervisor()):
         site.runner().stop("job-1")
+        site.open_gate()
         until(lambda: site.log() == ["one"])
         time.sleep(3)
     caller.join()
@@ -346,13 +357,15 @@ def test_stop_is_heard_where_the_supervisor_is_slow(site: Site) -> None:
 
 
 def test_stop_keeps_hosts_that_wait_for_their_turn_from_beginning(site: Site) -> None:
-    site.playbook(f'- ansible.builtin.shell: "sleep 2; echo {{{{ inventory_hostname }}}} >> {site.path}/log"')
+    site.playbook(f'- ansible.builtin.shell: "{site.gate}; echo {{{{ inventory_hostname }}}} >> {site.path}/log"')
     results: list[JobResult] = []
     runner = site.runner(forks=2)
     caller = threading.Thread(target=lambda: results.append(runner.run(site.job(*(f"web{n}" for n in range(1, 6))))))
     caller.start()
     until(lambda: site.folder().progress.exists() and "web2" in site.folder().progress.read_text())
     os.kill(site.supervisor(), signal.SIGTERM)
+    until(site.folder().stop.exists)
+    site.open_gate()
     caller.join()
     assert results[0].status is JobStatus.STOPPED
     assert sorted(site.log()) == ["web1", "web2"]
