@@ -50,7 +50,8 @@ def web(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Web:
     park.lab.repository.publish(Package(name="labapp", version="1.1", behaviour="new-dependency"))
     site = Site.found(tmp_path_factory.mktemp("web"))
     site.inventory("staging", park.lab, {"s1": {}})
-    site.inventory("production", park.lab, {name: {} for name in WEB})
+    # The canary is the one that will be dead, which nobody here has to wait a minute for.
+    site.inventory("production", park.lab, {name: {} for name in WEB} | {"w1": {"patch_lost_after": "20s"}})
     assert site.submit({"canary": 1, "soak": "6s", "max_unfit": 1}) == CHANGE
     site.stage(CHANGE)
     staged = site.copy(tmp_path_factory.mktemp("staged"))
