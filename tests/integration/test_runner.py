@@ -91,6 +91,14 @@ class Site:
         return file.read_text().split() if file.exists() else []
 
 
+def state_of(process: int) -> str:
+    """Return the letter of proc(5) for the state of a process, such as T where it was stopped; "" where it is gone."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
 def until(what: Callable[[], object], seconds: float = 30) -> object:
     deadline = time.monotonic() + seconds
     while not (found := what()):
@@ -364,7 +372,7 @@ def test_stop_keeps_hosts_that_wait_for_their_turn_from_beginning(site: Site) ->
     caller.start()
     until(lambda: site.folder().progress.exists() and "web2" in site.folder().progress.read_text())
     os.kill(site.supervisor(), signal.SIGTERM)
-    until(site.folder().stop.exists)
+    until(lambda: "T" in map(state_of, processes_of(site.folder())))
     site.open_gate()
     caller.join()
     assert results[0].status is JobStatus.STOPPED
