@@ -1,7 +1,7 @@
 """Spare Ansible's workers what was loaded before the first of them was forked: it is in use until the end.
 
-Otherwise each worker looks through all of it for garbage, and so makes a copy of its own of nearly every page: a tenth
-of what a play with few hosts costs. Runs inside `ansible-playbook`.
+Otherwise each worker looks through all of it for garbage, and so makes a copy of its own of nearly every page: a fifth
+of what a play costs the controller. Runs inside `ansible-playbook`.
 """
 
 from __future__ import annotations
