@@ -231,6 +231,7 @@ def test_kit_that_failed_is_written_in_full_the_next_time(site: Site, plain_kit:
     assert [file.relative_to(kit) for file in sorted(kit.rglob("*"))] == [
         file.relative_to(plain_kit) for file in sorted(plain_kit.rglob("*"))
     ]
+    assert (kit / "playbooks/restore.yml").read_text() == good
 
 
 def test_hosts_are_known_by_the_kits_own_file(site: Site, tmp_path: Path) -> None:
