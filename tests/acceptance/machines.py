@@ -20,6 +20,7 @@ from urllib.request import urlopen
 from lab.host import HostOptions
 from lab.instance import Lab
 from lab.packages import SERVICE_PORT
+from tests.processes import lives
 
 Record = dict[str, Any]
 #: Generous: the machine may be busy with other labs, and waiting ends as soon as what is waited for is there.
@@ -123,7 +124,7 @@ def kill(process: int) -> None:
     """End a process as a power cut would, and wait until it is gone."""
     assert process, "there is no such process"
     os.kill(process, signal.SIGKILL)
-    wait_for(f"the end of process {process}", lambda: not _lives(process))
+    wait_for(f"the end of process {process}", lambda: not lives(process))
 
 
 @contextmanager
@@ -135,13 +136,6 @@ def held_still(process: int) -> Iterator[None]:
         yield
     finally:
         os.kill(process, signal.SIGCONT)
-
-
-def _lives(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 class Park:

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +30,7 @@ from orchestrator.ports import Store
 from orchestrator.wiring import Site as Wired
 from tests import forked
 from tests.acceptance.machines import held_still, wait_for
+from tests.processes import end_all_that_name, with_words
 
 TEMPLATE = Path(__file__).with_name("template.yml")
 ORCHESTRATOR = (sys.executable, "-m", "orchestrator")
@@ -78,6 +79,14 @@ class Site:
         site.write("people.yml", {"people": [*people, operator | {"keys": []}]})
         shutil.copy(TEMPLATE, site.folder / "change_templates" / "acceptance.yml")
         return site
+
+    @contextmanager
+    def copied(self, folder: Path) -> Iterator[Site]:
+        """Give a copy for the block; nobody works for it any more afterwards, however the block ends."""
+        try:
+            yield self.copy(folder)
+        finally:
+            end_all_that_name(folder)
 
     def copy(self, folder: Path) -> Site:
         """Return a second site that stands where this one stands now, so that a test can go on from there alone."""
@@ -223,7 +232,7 @@ class Site:
     def carrier(self, change: str) -> int:
         """Return the process that carries changes, as soon as it has this one in hand."""
         wait_for(f"a worker that carries {change}", lambda: self._wired.carriers.is_carried(change))
-        return _processes(str(self.folder), "worker")[0]
+        return with_words(str(self.folder), "worker")[0]
 
     @contextmanager
     def held_still(self, change: str) -> Iterator[None]:
@@ -243,7 +252,7 @@ class Site:
 
     def supervisor(self, job: str) -> int:
         """Return the process that supervises a job, 0 where there is none."""
-        found = _processes(str(self.state / "jobs" / job))
+        found = with_words(str(self.state / "jobs" / job))
         return found[0] if found else 0
 
     # How it is furnished --------------------------------------------------------------------------------------
@@ -302,20 +311,6 @@ def _environment() -> dict[str, str]:
     unwanted = re.compile(r"ORCHESTRATOR_.*|SUDO_.*|DOAS_.*|SSH_.*|ANSIBLE_.*")
     kept = {name: value for name, value in os.environ.items() if not unwanted.fullmatch(name)}
     return kept | {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "250"}
-
-
-def _processes(*words: str) -> Sequence[int]:
-    """Return the processes whose command line has all of these words."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue
-            if set(words) <= set(line):
-                found.append(int(entry.name))
-    return found
 
 
 def _is_free(database: sqlite3.Connection) -> bool:

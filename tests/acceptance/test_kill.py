@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -45,9 +46,10 @@ def scheduled(park: Park, tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 @pytest.fixture
-def site(scheduled: Site, park: Park, tmp_path: Path) -> Site:
+def site(scheduled: Site, park: Park, tmp_path: Path) -> Iterator[Site]:
     park.renew(*HOSTS)
-    return scheduled.copy(tmp_path)
+    with scheduled.copied(tmp_path) as site:
+        yield site
 
 
 def start_and_wait_for_the_patch(site: Site, park: Park) -> None:

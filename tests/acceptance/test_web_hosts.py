@@ -6,6 +6,8 @@ One file, because proving the change is most of what these tests cost.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +36,13 @@ class Web:
     staged: Site
     approved: Site
 
-    def scheduled(self, folder: Path) -> Site:
-        """Return the site with the change in its window, and the hosts as they were then."""
+    @contextmanager
+    def scheduled(self, folder: Path) -> Iterator[Site]:
+        """Give the site with the change in its window, and the hosts as they were then."""
         self.park.renew(*WEB)
-        site = self.approved.copy(folder)
-        site.give("change", "schedule", CHANGE, "--yes")
-        return site
+        with self.approved.copied(folder) as site:
+            site.give("change", "schedule", CHANGE, "--yes")
+            yield site
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +74,9 @@ def approved(web: Web, tmp_path: Path) -> Site:
 
 
 @pytest.fixture
-def scheduled(web: Web, tmp_path: Path) -> Site:
-    return web.scheduled(tmp_path)
+def scheduled(web: Web, tmp_path: Path) -> Iterator[Site]:
+    with web.scheduled(tmp_path) as site:
+        yield site
 
 
 def vote(staged: Site, *, by: str, code: int, plan: str = "", reason: str = "Read and understood.") -> Done:

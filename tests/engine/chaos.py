@@ -22,6 +22,7 @@ from tests.engine.disk_site import DiskSite
 from tests.engine.pool import Pool
 from tests.fakes.site import OMAR, FakeSite
 from tests.fakes.values import NEW, spec
+from tests.processes import lives
 
 #: However many hosts fail, the change goes on: what counts here is that each of them is told truly.
 ALL = Amount(value=100, percent=True)
@@ -100,7 +101,7 @@ def _wait_for_the_end(
     until = time.monotonic() + 200
     while True:
         for at, worker in enumerate(workers):
-            if not pool.lives(worker):
+            if not lives(worker):
                 workers[at] = pool.start(disk)  # As its service manager does for one that was fenced.
         try:
             state = site.change.state

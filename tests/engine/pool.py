@@ -43,13 +43,6 @@ class Pool:
         if number is signal.SIGKILL and worker in self.alive:
             self.alive.remove(worker)
 
-    def lives(self, worker: int) -> bool:
-        """Tell whether a worker has not ended."""
-        try:
-            return Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        except FileNotFoundError:
-            return False
-
     def end_all(self) -> None:
         """End every worker."""
         for worker in [*self.alive]:

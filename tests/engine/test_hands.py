@@ -27,6 +27,7 @@ from tests.engine.disk_site import DiskSite
 from tests.engine.pool import Pool
 from tests.fakes.site import OMAR
 from tests.fakes.values import spec
+from tests.processes import lives
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0
@@ -135,7 +136,7 @@ def test_change_that_was_lost_between_line_and_thread_is_carried_all_the_same(wo
         site.ledger = Ledger(site.store, site.ledger.clock, queue)
         execution.start(site.id, OMAR, site.crew_with_ledger())
         until(lambda: site.change.state is ChangeState.SUCCEEDED)
-        assert workers.lives(worker)
+        assert lives(worker)
     workers.end_all()
     assert (tmp_path / "workers.log").read_text().count("was lost, and is put in line again") == 1
 

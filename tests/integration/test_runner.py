@@ -24,6 +24,7 @@ from orchestrator.domain.inventory import Environment, Secret
 from orchestrator.domain.job import HostJob, HostOutcome, Job, JobResult, JobStatus
 from orchestrator.errors import InvalidInput, Refused, Unavailable
 from tests.acceptance.machines import held_still
+from tests.processes import state_of
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -89,14 +90,6 @@ class Site:
     def log(self) -> list[str]:
         file = self.path / "log"
         return file.read_text().split() if file.exists() else []
-
-
-def state_of(process: int) -> str:
-    """Return the letter of proc(5) for the state of a process, such as T where it was stopped; "" where it is gone."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
 
 
 def until(what: Callable[[], object], seconds: float = 30) -> object:
