@@ -19,6 +19,9 @@ from orchestrator.wiring import verify_file
 
 #: Whole digests are in --json and in the bundle; people compare the first digits.
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+#: So many characters of a value are shown; all of it is in --json and in the bundle.
+_LONGEST_REASON = 1000
+_LONGEST_LIST = 120
 
 app = typer.Typer(no_args_is_help=True, help="The audit trail, and evidence bundles.")
 
@@ -154,10 +157,12 @@ def _good(verdict: Verdict) -> None:
 
 def _told(data: dict[str, object]) -> str:
     data.pop("artifacts", None)  # Long digests: in --json and in the bundle.
-    text = ", ".join(f"{key}={_short(value)}" for key, value in data.items() if value not in ("", [], {}))
-    return text if len(text) <= 160 else text[:157] + "…"
+    return ", ".join(f"{key}={_short(value)}" for key, value in data.items() if value not in ("", [], {}))
 
 
 def _short(value: object) -> str:
+    """Return a value as people read it: a list cut early, a reason only where it is a page of its own."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return _DIGEST.sub(r"\1…", text)
+    longest = _LONGEST_REASON if text is value else _LONGEST_LIST
+    text = _DIGEST.sub(r"\1…", text)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -209,6 +209,12 @@ def test_tasks_are_told_by_host_outcome_and_time(site: Site) -> None:
     assert "Nothing is kept" in site.give("change", "tasks", change, "--host", "w9").out
 
 
+def test_trail_tells_a_long_reason_to_its_end(site: Site) -> None:
+    reason = f"the storage is being moved, {'which takes its time, ' * 12}and nobody knows how long"
+    site.give("lockdown", "begin", "--reason", reason)
+    assert "and nobody knows how long" in " ".join(wide(site, "audit", "trail").out.split())
+
+
 def test_parts_that_are_installed_are_listed(site: Site) -> None:
     assert isinstance(site.give("plugins", "--json").json, list)
     site.give("plugins")
