@@ -138,7 +138,7 @@ def test_change_that_was_lost_between_line_and_thread_is_carried_all_the_same(wo
         until(lambda: site.change.state is ChangeState.SUCCEEDED)
         assert lives(worker)
     workers.end_all()
-    assert (tmp_path / "workers.log").read_text().count("was lost, and is put in line again") == 1
+    assert "was lost, and is put in line again" in (tmp_path / "workers.log").read_text()
 
 
 @pytest.mark.timeout(120)
