@@ -12,7 +12,7 @@ from typing import cast
 from orchestrator.adapters.ansible.defaults import host_defaults
 from orchestrator.adapters.ansible.hostvars import Reader, Value
 from orchestrator.adapters.ansible.installations import programs_of
-from orchestrator.adapters.ansible.listings import Listings, Stamp, says_who_is_there, stamp_of
+from orchestrator.adapters.ansible.listings import Listings, Source, Stamp
 from orchestrator.adapters.ansible.lookups import Variables, from_environment, kept
 from orchestrator.adapters.ansible.programs import Programs
 from orchestrator.adapters.ansible.vaulted import opened
@@ -64,24 +64,24 @@ class AnsibleInventory:
         folder = self.frozen(content) if content else self.site
         inventory = folder / "inventories" / environment
         _check(pattern, inventory)
-        stamp = stamp_of(folder, inventory, self.programs / _PROGRAM, is_frozen=bool(content))
+        program = self.programs / _PROGRAM
+        source = Source(folder=folder, inventory=inventory, program=program, is_frozen=bool(content))
+        stamp = source.stamp()
         if stamp and (known := self._known.get((pattern, stamp))) is not None:
             return known
-        hosts = {host.name: host for host in self._asked(pattern, environment, folder, inventory, stamp)}
-        if stamp and says_who_is_there(stamp):
+        hosts = {host.name: host for host in self._asked(pattern, environment, source, stamp)}
+        if stamp and stamp.says_who_is_there():
             while len(self._known) >= _KEPT:
                 self._known.pop(next(iter(self._known)), None)
             self._known[pattern, stamp] = hosts
         return hosts
 
-    def _asked(
-        self, pattern: str, environment: Environment, folder: Path, inventory: Path, stamp: Stamp | None
-    ) -> Sequence[Host]:
-        answer = self.listings.find(pattern, stamp) if self.listings and stamp else None
-        if answer is None:
+    def _asked(self, pattern: str, environment: Environment, source: Source, stamp: Stamp | None) -> Sequence[Host]:
+        folder, inventory = source.folder, source.inventory
+        if self.listings and stamp:
+            answer = self.listings.answer(pattern, source, stamp, lambda: self._answer(pattern, folder, inventory))
+        else:
             answer = self._answer(pattern, folder, inventory)
-            if self.listings and stamp:
-                self.listings.keep(pattern, stamp, inventory, answer)
         listed = cast(Mapping[str, Value], json.loads(answer))
         groups = _groups(listed)
         if not groups:
