@@ -21,10 +21,9 @@ from lab.host import HostOptions
 from lab.instance import Lab
 from lab.packages import SERVICE_PORT
 from tests.processes import lives
+from tests.waiting import wait_for
 
 Record = dict[str, Any]
-#: Generous: the machine may be busy with other labs, and waiting ends as soon as what is waited for is there.
-PATIENCE = 300.0
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,6 @@ class Machine:
         done = self.lab.run(self.name, argv)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-
-def wait_for(what: str, told: Callable[[], object], *, patience: float = PATIENCE, pause: float = 0.05) -> None:
-    """Wait until something is told; ``pause`` is longer where asking costs the hosts the processor."""
-    until = time.monotonic() + patience
-    while not told():
-        assert time.monotonic() < until, f"{what} did not happen within {patience:.0f} s"
-        time.sleep(pause)
 
 
 @contextmanager

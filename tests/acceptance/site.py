@@ -29,8 +29,9 @@ from orchestrator.domain.run import HostRun
 from orchestrator.ports import Store
 from orchestrator.wiring import Site as Wired
 from tests import forked
-from tests.acceptance.machines import held_still, wait_for
+from tests.acceptance.machines import held_still
 from tests.processes import end_all_that_name, with_words
+from tests.waiting import wait_for
 
 TEMPLATE = Path(__file__).with_name("template.yml")
 ORCHESTRATOR = (sys.executable, "-m", "orchestrator")

@@ -11,8 +11,9 @@ import pytest
 from lab.packages import Package
 from orchestrator.domain.canonical import rfc3339
 from orchestrator.domain.change import ChangeState
-from tests.acceptance.machines import Park, kill, wait_for
+from tests.acceptance.machines import Park, kill
 from tests.acceptance.site import Site
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.lab
 

@@ -28,10 +28,11 @@ from orchestrator.domain.change import ChangeState
 from orchestrator.domain.inventory import Environment, Secret
 from orchestrator.domain.probe import Needs
 from orchestrator.wiring import Site as Wired
-from tests.acceptance.machines import Park, wait_for
+from tests.acceptance.machines import Park
 from tests.acceptance.planted import SECRETS, contents, found_in, pack, plant
 from tests.acceptance.site import Done, Site
 from tests.evidence_case import Loose, pack_raw
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.lab
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from tests.engine.pool import Pool
 from tests.fakes.site import OMAR
 from tests.fakes.values import spec
 from tests.processes import lives
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 10.0
@@ -163,10 +164,3 @@ def closing_engine(url: str) -> Iterator[sa.Engine]:
         yield engine
     finally:
         engine.dispose()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end, "it does not come to that"
-        time.sleep(0.1)

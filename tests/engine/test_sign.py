@@ -30,6 +30,10 @@ class Known:
 lease, end = timedelta(seconds=1), {"leaves": leave, "begins anew": begin_anew}.get(sys.argv[1])
 sign = LeasedSign(Known(), "worker", lease, end) if end else Sign(Known(), "worker", lease)
 sign.begin((), datetime.now(timezone.utc))
+for _ in range(300):
+    if Known().beat("worker"):
+        break
+    time.sleep(0.1)
 time.sleep(0.8)
 """
 

@@ -15,6 +15,7 @@ from lab.host import Family
 from lab.instance import Lab
 from lab.packages import Package
 from lab.pytest_plugin import lab, new_lab, temporary_lab
+from tests.waiting import until
 
 __all__ = ["lab", "new_lab"]
 
@@ -70,9 +71,9 @@ def test_dead_cut_and_doomed_hosts_come_back_when_told(lab: Lab) -> None:
     lab.cut("frail")
     assert not lab.is_up("frail")
     lab.mend("frail")
-    assert lab.is_up("frail")
+    until(lambda: lab.is_up("frail"))  # The kernel may have given its address up, for a second.
     lab.run("frail", ["systemctl", "reboot"])
-    until_it_is_dead(lab, "frail")
+    until(lambda: not lab.is_up("frail"))
     time.sleep(0.5)
     assert not lab.is_up("frail")
     lab.power_on("frail")
@@ -87,7 +88,7 @@ def test_frozen_host_answers_nothing_while_its_neighbour_goes_on(lab: Lab, web1:
     assert not lab.is_up(web1)
     assert say(lab, "web2", "systemctl is-system-running") == "running"
     lab.thaw(web1)
-    assert lab.is_up(web1)
+    until(lambda: lab.is_up(web1))
 
 
 def test_update_is_seen_while_published_and_gone_once_withdrawn(lab: Lab, web1: str) -> None:
@@ -163,7 +164,7 @@ def test_destroyed_instance_leaves_nothing_and_its_neighbour_untouched(
     assert network not in traces
     assert other.name not in traces
     assert not other.folder.exists()
-    assert lab.is_up(web1)
+    until(lambda: lab.is_up(web1))
 
 
 def test_what_a_killed_test_run_left_goes_with_the_next(lab: Lab) -> None:
@@ -180,9 +181,9 @@ with temporary_lab("killed") as lab:
         name = process.stdout.readline().strip()
         left = Lab(name, lab.root)
         with temporary_lab("next"):
-            assert left.is_up("left"), "it is held"
+            until(lambda: left.is_up("left"))  # It is held.
         process.send_signal(signal.SIGKILL)
-    assert left.is_up("left")
+    until(lambda: left.is_up("left"))
     with temporary_lab("next"):
         assert not left.folder.exists()
     assert lab.folder.exists()
@@ -208,12 +209,6 @@ def says_soon(lab: Lab, host: str, answer: str) -> bool:
     """Ask the service; a host that has just booted starts SSH and its services side by side."""
     line = ["curl", "-s", "--retry", "20", "--retry-connrefused", "--retry-delay", "0", "--retry-max-time", "10"]
     return answer in lab.run(host, [*line, "localhost:8080"]).stdout
-
-
-def until_it_is_dead(lab: Lab, host: str) -> None:
-    until = time.monotonic() + 10
-    while lab.is_up(host) and time.monotonic() < until:
-        time.sleep(0.05)
 
 
 def output(*argv: str) -> str:

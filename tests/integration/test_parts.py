@@ -26,7 +26,8 @@ from orchestrator.domain.inventory import Environment
 from orchestrator.domain.job import HostJob, HostOutcome, Job, JobResult, JobStatus
 from orchestrator.domain.limits import Limits
 from orchestrator.errors import InvalidInput, Unavailable
-from tests.integration.test_runner import ROOT, Site, until
+from tests.integration.test_runner import ROOT, Site
+from tests.waiting import until
 
 #: Installed by script/bootstrap --dev.
 LEGACY = Path(sys.prefix) / "ansible-2.16"

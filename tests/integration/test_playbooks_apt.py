@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from lab.packages import Package
 from lab.pytest_plugin import temporary_lab
 from tests import forked
 from tests.events import reports_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -320,7 +320,7 @@ def test_transaction_that_takes_too_long_goes_on_and_writes_its_end(site: Site) 
     assert "goes on" in given_up.failures["h1"]
     assert "still at work" in site.phase("restore", lock).of("refused")["reason"]
     assert site.phase("verify", lock).of("state")["at_work"] is True
-    wait_for(lambda: ("patch", "end", "ok") in site.journal())
+    until(lambda: ("patch", "end", "ok") in site.journal(), pause=0.3)
     assert site.version("labtool") == "1.1"
 
 
@@ -329,10 +329,10 @@ def test_killed_controller_leaves_the_transaction_alone(site: Site) -> None:
     lock = site.lock("labtool")
     site.phase("protect", lock)
     started = site.started("patch", lock)
-    wait_for(lambda: ("patch", "begin", "") in site.journal())
+    until(lambda: ("patch", "begin", "") in site.journal(), pause=0.3)
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
-    wait_for(lambda: ("patch", "end", "ok") in site.journal())
+    until(lambda: ("patch", "end", "ok") in site.journal(), pause=0.3)
     assert site.version("labtool") == "1.1"
     assert site.phase("patch", lock).failures == {}
 
@@ -342,7 +342,7 @@ def test_power_cut_in_the_middle_is_seen_and_mended_by_patching_again(site: Site
     lock = site.lock("labtool")
     site.phase("protect", lock)
     started = site.started("patch", lock)
-    wait_for(lambda: ("patch", "begin", "") in site.journal() and site.version("labtool") == "1.1")
+    until(lambda: ("patch", "begin", "") in site.journal() and site.version("labtool") == "1.1", pause=0.3)
     site.lab.power_off("h1")
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
@@ -418,10 +418,3 @@ def test_account_with_a_sudo_password_does_the_same(site: Site) -> None:
     done = site.phase("protect patch", lock, ("h3",))
     assert done.of("packages", "h3")["items"][0]["source"] == "pushed"
     assert done.of("state", "h3")["packages"]["labtool:amd64"] == "1.1"
-
-
-def wait_for(claim: Any, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.3)

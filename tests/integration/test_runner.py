@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from orchestrator.domain.job import HostJob, HostOutcome, Job, JobResult, JobSta
 from orchestrator.errors import InvalidInput, Refused, Unavailable
 from tests.acceptance.machines import held_still
 from tests.processes import state_of
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -90,14 +91,6 @@ class Site:
     def log(self) -> list[str]:
         file = self.path / "log"
         return file.read_text().split() if file.exists() else []
-
-
-def until(what: Callable[[], object], seconds: float = 30) -> object:
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -25,6 +24,7 @@ from orchestrator.engine.worker import only_one
 from tests.commands import NOW, Site
 from tests.fakes.values import SLOT
 from tests.postgres import running
+from tests.waiting import wait_for
 
 #: How the kernel writes that a socket listens (proc_net_tcp(5)).
 LISTEN = "0A"
@@ -64,13 +64,6 @@ class Serving:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
-
-
-def wait_for(what: str, is_so: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.1)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -15,6 +14,7 @@ from orchestrator.errors import Unavailable
 from orchestrator.settings import LOOPBACK, Address
 from orchestrator.web.application import Application
 from orchestrator.web.server import answer_beside, listening
+from tests.waiting import until
 
 ANYWHERE = Address(LOOPBACK, 0)
 
@@ -104,13 +104,6 @@ def test_port_that_was_taken_is_tried_again(monkeypatch: pytest.MonkeyPatch, cap
         until(lambda: bool(caplog.records))
     until(lambda: said_at(taken) == b"at last")
     assert len(caplog.records) == 1
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def said_at(address: Address) -> bytes:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from lab.windows.process import Inner
 from lab.windows.scripts import Answer, Asked
 from lab.windows.tasks import MODULES
 from lab.windows.updates import MOVES, Event, State, Update, Updates
+from tests.waiting import until
 
 
 def test_update_waits_for_the_reboot_and_the_boot_settles_it() -> None:
@@ -194,13 +193,6 @@ def test_disabled_update_service_finds_nothing_and_says_why() -> None:
     result = host.task(call, Inner())
     assert (result["failed"], result["found_update_count"]) == (True, 0)
     assert "0x80070422" in result["msg"]
-
-
-def until(what: Callable[[], object]) -> None:
-    late = time.monotonic() + 5
-    while not what() and time.monotonic() < late:
-        time.sleep(0.01)
-    assert what()
 
 
 def test_readme_names_every_fault_and_every_module() -> None:

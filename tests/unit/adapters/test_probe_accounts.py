@@ -13,6 +13,7 @@ from orchestrator.adapters.probes.accounts import MEMORY, Accounts, AlreadyIn, M
 from orchestrator.adapters.probes.stages import Deadline, StageFailed
 from orchestrator.domain.inventory import Secret
 from orchestrator.domain.probe import Stage
+from tests.waiting import until
 
 PASSWORD = Secret("correct horse")
 
@@ -98,14 +99,14 @@ def test_after_two_that_left_it_open_nobody_tries() -> None:
 
 
 def test_a_host_that_hangs_keeps_the_others_for_a_part_of_their_time_only() -> None:
-    hosts = Hosts(Accounts(Memory()), timeout=1.5)
-    hang = threading.Thread(target=hosts.log_in, args=("win1", lambda: time.sleep(1.2)))
+    hosts, over = Hosts(Accounts(Memory()), timeout=3.0), threading.Event()
+    hang = threading.Thread(target=hosts.log_in, args=("win1", over.wait))
     hang.start()
-    while not hosts.shown:
-        time.sleep(0.01)
+    until(lambda: hosts.shown)
     began = time.monotonic()
     assert hosts.log_in("win2", accept) == "in"
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2.5
+    over.set()
     hang.join()
 
 

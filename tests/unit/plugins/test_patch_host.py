@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.plugins.rpm_support import FakeShell, load
+from tests.waiting import until
 
 processes = load("processes")
 sockets = load("sockets")
@@ -212,8 +213,7 @@ def test_detached_act_goes_on_when_nobody_waits_any_more(tmp_path: Path) -> None
     with pytest.raises(PatchError, match="goes on"):
         detached.carry_out(act, 0.2, FakeShell({}), str(tmp_path / "log"))
     assert not done.exists()
-    time.sleep(2)
-    assert done.exists()
+    until(done.exists)
 
 
 def test_process_that_died_without_a_word_is_an_unknown_outcome(tmp_path: Path) -> None:
