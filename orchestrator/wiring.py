@@ -257,7 +257,7 @@ class Site:
         from orchestrator.engine.durable import Durable
 
         name = new_name()
-        with only_one(self.carriers.lock, meanwhile) if self.has_one_worker else nullcontext():
+        with only_one(self.carriers.lock, meanwhile) if self.has_one_worker else nullcontext() as alone:
             # The engine's own start would fail where several workers begin with an empty database.
             if self.ledger.queue is not None:
                 self.ledger.queue.ready()
@@ -269,7 +269,7 @@ class Site:
                 sharing=self.carriers.share,
                 at_once=self.settings.limits.jobs,
             )
-            yield Worker(durable, self.workers, name, manner, self.clock, alone=self.has_one_worker)
+            yield Worker(durable, self.workers, name, manner, self.clock, alone=alone)
 
     @cached_property
     def tracer(self) -> Tracer | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import time
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.domain.change import CARRIED
-from orchestrator.engine.worker import LEASE, has_died_here, is_held
+from orchestrator.engine.locks import is_held, take
+from orchestrator.engine.worker import LEASE, has_died_here
 from orchestrator.errors import Refused, Unavailable
 from orchestrator.flow.ledger import Ledger
 from orchestrator.flow.sticking import is_stuck
@@ -124,7 +124,7 @@ class Carriers:
         """Be the only one on this machine who works on the change. Raises Refused where somebody else goes on to."""
         with self._lock(change_id) as handle:
             until = time.monotonic() + LEAVING
-            while not _take(handle, fcntl.LOCK_EX):
+            while not take(handle):
                 if time.monotonic() >= until:
                     raise Refused(
                         f"change {change_id} is being carried by another process: orchestrator change watch {change_id}"
@@ -136,7 +136,7 @@ class Carriers:
     def share(self, change_id: str) -> Iterator[None]:
         """Carry the change beside others who do, as soon as nobody holds it for work by hand."""
         with self._lock(change_id) as handle:
-            while not _take(handle, fcntl.LOCK_SH):
+            while not take(handle, shared=True):
                 time.sleep(0.1)
             yield
 
@@ -150,12 +150,3 @@ class Carriers:
 def lives(worker: WorkerSeen) -> bool:
     """Tell whether a worker lives: here its process is looked for, elsewhere its last sign of life counts."""
     return not has_died_here(worker) and worker.silent_for < LEASE
-
-
-def _take(handle: IO[str], kind: int) -> bool:
-    """Take the lock, where nobody has it; it ends with the handle."""
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import socket
@@ -16,11 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.engine import shape
+from orchestrator.engine.locks import Alone, take_from_lookers
 from orchestrator.errors import Refused
 from orchestrator.ports import Clock, Workers, WorkerSeen
 
@@ -80,40 +80,24 @@ def has_died_here(worker: WorkerSeen) -> bool:
 
 
 @contextmanager
-def only_one(lock: Path, meanwhile: Callable[[], None] | None = None) -> Iterator[None]:
+def only_one(lock: Path, meanwhile: Callable[[], None] | None = None) -> Iterator[Alone]:
     """Hold the lock of a database that has one worker.
 
     Where there is one already, wait for its end, and do ``meanwhile`` at every look; without that, raise Refused.
     """
     lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock.open("a") as handle:
-        if not _take(handle):
+        if not take_from_lookers(handle):
             if meanwhile is None:
                 raise Refused(
                     "another worker works for this site already. With SQLite there is one; more take a PostgreSQL "
                     "database: [database] url in orchestrator.toml."
                 )
             log.info("another worker works for this site: it goes on, and this one carries when it has ended")
-            while not _take(handle):
+            while not take_from_lookers(handle):
                 _outliving(meanwhile)
                 time.sleep(PAUSE)
-        yield
-
-
-def is_held(lock: Path) -> bool:
-    """Tell whether a worker holds the lock."""
-    if not lock.exists():
-        return False
-    with lock.open("a") as handle:
-        return not _take(handle)
-
-
-def _take(handle: IO[str]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield Alone(handle)
 
 
 def _outliving(act: Callable[[], T]) -> T | None:
@@ -134,6 +118,8 @@ class Sign:
     def __init__(self, workers: Workers, name: str, lease: timedelta) -> None:
         self._workers, self._name, self._lease = workers, name, lease
         self._enter: Callable[[], None] = lambda: None
+        #: Held while a sign is given, and by whoever is not entered at the moment.
+        self._giving = threading.Lock()
 
     def begin(self, zones: Sequence[str], at: datetime) -> None:
         """Enter the worker, before it takes any work, and prove from now on that it lives."""
@@ -141,17 +127,31 @@ class Sign:
         self._enter()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
 
+    def leave(self) -> None:
+        """Let nobody count on this worker any more. It gives no further sign, unless it ``comes_back``."""
+        self._giving.acquire()
+        _outliving(lambda: self._workers.leave(self._name))
+
+    def come_back(self) -> None:
+        """Enter the worker again that was about to leave."""
+        _outliving(self._enter)
+        self._giving.release()
+
     def _beat(self) -> None:
         while True:
-            asked = time.monotonic()
-            try:
-                if self._workers.beat(self._name):
-                    self._proved_at(asked)
-                else:
-                    self._is_unknown()
-            except DBAPIError as error:
-                log.warning("no sign of life could be given: %s", error.orig)
+            with self._giving:
+                self._give()
             time.sleep(self._lease.total_seconds() / 6)
+
+    def _give(self) -> None:
+        asked = time.monotonic()
+        try:
+            if self._workers.beat(self._name):
+                self._proved_at(asked)
+            else:
+                self._is_unknown()
+        except DBAPIError as error:
+            log.warning("no sign of life could be given: %s", error.orig)
 
     def _proved_at(self, asked: float) -> None:
         """It has been proved that the worker lived at a moment of this machine's clock."""
@@ -206,9 +206,16 @@ class Worker:
     """Carries what is in line, takes over from the dead, and finds what nobody has in hand."""
 
     def __init__(
-        self, durable: Durable, workers: Workers, name: str, manner: Manner, clock: Clock, *, alone: bool = False
+        self,
+        durable: Durable,
+        workers: Workers,
+        name: str,
+        manner: Manner,
+        clock: Clock,
+        *,
+        alone: Alone | None = None,
     ) -> None:
-        """``alone``: the database has one worker only, and a lock sees to that."""
+        """``alone``: the database has one worker only, which is this one."""
         self._durable, self._workers, self._name = durable, workers, name
         self._manner, self._clock, self._alone = manner, clock, alone
         end = leave if manner.until_idle is None else begin_anew
@@ -223,8 +230,14 @@ class Worker:
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Work until somebody stops it, or until there was nothing to do for as long as was asked for."""
         self._sign.begin(self._manner.zones, self._clock.now())
-        self._durable.launch(self._manner.zones, everywhere=self._alone)
-        log.info("worker %s works for %s", self._name, self._manner.told(alone=self._alone))
+        self._durable.launch(self._manner.zones, everywhere=self._alone is not None)
+        log.info("worker %s works for %s", self._name, self._manner.told(alone=self._alone is not None))
+        self._work(tick)
+        while not self._leaves():
+            log.info("something came while this worker was leaving: it stays")
+            self._work(tick)
+
+    def _work(self, tick: Callable[[], None]) -> None:
         idle_since = time.monotonic()
         while not self._ends.is_set():
             if _outliving(lambda: self._is_idle(tick)) is not True:
@@ -233,7 +246,22 @@ class Worker:
             if limit is not None and time.monotonic() - idle_since >= limit:
                 break
             self._ends.wait(self._manner.pause)
-        self._workers.leave(self._name)
+
+    def _leaves(self) -> bool:
+        """Leave, unless something is left to do; tell whether the worker has left.
+
+        Whoever puts something in line looks afterwards whether a worker is there. So this one first lets nobody count
+        on it any more, and looks then: what came before that it sees, and who comes later starts another worker.
+        """
+        self._sign.leave()
+        if self._alone is not None:
+            self._alone.let_go()
+        if self._ends.is_set() or _outliving(self._durable.is_idle):
+            return True
+        if self._alone is not None and not self._alone.take_again():
+            return True  # Another worker has begun, and finds all there is.
+        self._sign.come_back()
+        return False
 
     def _is_idle(self, tick: Callable[[], None]) -> bool:
         tick()
@@ -251,7 +279,7 @@ class Worker:
         # One is enough to look for work that nobody has in hand: the oldest that carries changes.
         if next((worker.id for worker in there if not worker.zones), "") != self._name:
             return found
-        if not self._alone:
+        if self._alone is None:
             self._name_unserved(there)
         return found + self._durable.sweep({shape_of(worker.id) for worker in there})
 

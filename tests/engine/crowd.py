@@ -17,6 +17,7 @@ from orchestrator.adapters.store import SqlWorkers, codec, open_database, open_f
 from orchestrator.domain.change import CARRIED
 from orchestrator.engine import durable
 from orchestrator.engine.durable import Durable
+from orchestrator.engine.locks import Alone
 from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker
 from orchestrator.flow import staging
@@ -46,7 +47,7 @@ def play(url: str, folder: Path) -> dict[str, int]:
         staging.begin(site.submit(source=f"file:{number}").id, OMAR, site.crew)
     here = Durable(crew=site.crew, engine=engine, executor=SINGLE, codec=codec, sharing=lambda change: nullcontext())
     workers = SqlWorkers(open_for_engine(url, size=2))
-    worker = Worker(here, workers, "crowded", Manner(pause=0.2), site.clock, alone=True)
+    worker = Worker(here, workers, "crowded", Manner(pause=0.2), site.clock, alone=Alone())
 
     def look() -> None:
         if not list(site.store.changes(CARRIED)) and here.is_idle():

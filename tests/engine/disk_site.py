@@ -23,6 +23,7 @@ from orchestrator.domain.health import CheckKind
 from orchestrator.domain.inventory import Host
 from orchestrator.engine import durable
 from orchestrator.engine.durable import LOST, Durable
+from orchestrator.engine.locks import Alone
 from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
 from orchestrator.flow import sharding
@@ -165,7 +166,7 @@ class DiskSite:
         )  # fmt: skip
         manner = Manner(zones=tuple(self.zones), lease=timedelta(seconds=self.lease), pause=self.pause)
         workers = SqlWorkers(open_for_engine(self.url, size=2))
-        Worker(here, workers, name, manner, site.clock, alone=single).run()
+        Worker(here, workers, name, manner, site.clock, alone=Alone() if single else None).run()
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from orchestrator.domain.canonical import Plain
 from orchestrator.domain.change import CARRIED, ChangeState
 from orchestrator.engine import durable, shape
 from orchestrator.engine.durable import Durable
+from orchestrator.engine.locks import Alone
 from orchestrator.engine.queueing import LazyQueue
 from orchestrator.engine.worker import SINGLE, Manner, Worker, new_name
 from orchestrator.flow.ledger import Ledger
@@ -157,7 +158,7 @@ def _carry(asked: Mapping[str, Any]) -> None:
         sharing=lambda change: nullcontext(),
     )
     workers = SqlWorkers(open_for_engine(url, size=2))
-    worker = Worker(engine_here, workers, name, Manner(pause=0.1), site.clock, alone=single)
+    worker = Worker(engine_here, workers, name, Manner(pause=0.1), site.clock, alone=Alone() if single else None)
 
     def look() -> None:
         if site.change.state not in CARRIED and engine_here.is_idle():
