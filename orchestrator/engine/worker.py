@@ -23,6 +23,7 @@ from orchestrator.engine import shape
 from orchestrator.engine.locks import Alone, take_from_lookers
 from orchestrator.errors import Refused
 from orchestrator.ports import Clock, Workers, WorkerSeen
+from orchestrator.settings import hand_on
 
 if TYPE_CHECKING:
     from orchestrator.engine.durable import Durable
@@ -199,6 +200,7 @@ def leave() -> None:
 
 def begin_anew() -> None:
     """Begin the program anew in this process, where nobody else would start it again."""
+    hand_on()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command line
 
 

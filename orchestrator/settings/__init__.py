@@ -5,7 +5,7 @@ which ``resolve`` follows at the moment the secret is needed.
 """
 
 from orchestrator.settings.model import LOOPBACK, Address, CommandProvider, Database, NotifierSettings, Settings
-from orchestrator.settings.prompting import DESCRIPTOR, answer, hand_over, take_over
+from orchestrator.settings.prompting import DESCRIPTOR, answer, hand_on, hand_over, take_over
 from orchestrator.settings.reading import FILE, find_site, load_settings
 from orchestrator.settings.references import Reference, ReferenceKind, resolve
 
@@ -22,6 +22,7 @@ __all__ = [
     "Settings",
     "answer",
     "find_site",
+    "hand_on",
     "hand_over",
     "load_settings",
     "resolve",

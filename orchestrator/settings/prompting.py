@@ -48,6 +48,14 @@ def hand_over(questions: Iterable[str]) -> int | None:
     return descriptor
 
 
+def hand_on() -> None:
+    """Leave what was typed to the program that this process is about to become."""
+    descriptor = hand_over(_answers)
+    if descriptor is not None:
+        os.set_inheritable(descriptor, True)
+        os.environ[DESCRIPTOR] = str(descriptor)
+
+
 def take_over(environ: MutableMapping[str, str]) -> None:
     """Take what was typed for this process, and leave nothing of it for its children."""
     named = environ.pop(DESCRIPTOR, "")

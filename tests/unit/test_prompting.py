@@ -75,6 +75,31 @@ def test_worker_reads_what_was_typed_and_leaves_it_to_nobody(terminal: list[str]
     assert not any("t0p secret" in value for value in environment.values())
 
 
+def test_worker_that_begins_anew_still_knows_what_was_typed(terminal: list[str], tmp_path: Path) -> None:
+    program = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from orchestrator.engine.worker import begin_anew\n"
+        "from orchestrator.settings import prompting, take_over\n"
+        "take_over(os.environ)\n"
+        f"print(os.getpid(), prompting.answer({QUESTION!r}).reveal(), {DESCRIPTOR!r} in os.environ, flush=True)\n"
+        "if not Path('begun').exists():\n"
+        "    Path('begun').touch()\n"
+        "    begin_anew()\n"
+    )
+    descriptor = hand_over([QUESTION])
+    assert descriptor is not None
+    environment = os.environ | {DESCRIPTOR: str(descriptor), "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, stdin=subprocess.DEVNULL, pass_fds=[descriptor],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    os.close(descriptor)
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert first.endswith(" t0p secret False")
+
+
 # A worker outlives the command: nobody waits for it.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_command_hands_what_was_typed_to_the_worker_that_it_starts(tmp_path: Path, terminal: list[str]) -> None:
