@@ -82,12 +82,22 @@ class Site:
         """Let a worker work until it leaves; tell at each look whether it was entered, and whether it held the lock."""
         line = Line(self.lock, self.workers, *looks)
         with only_one(self.lock) as alone:
-            durable = cast(Durable, line)
-            worker = Worker(durable, self.workers, "one", Manner(until_idle=0), FakeClock(EVENING), alone=alone)
+            worker = self._worker(line, alone)
             if stopped:
                 worker.stop()
             worker.run()
         return line.counted_on
+
+    def carries_among_many(self, *looks: Callable[[], bool]) -> list[bool]:
+        """Do so where a database has many workers; tell at each look whether this one was entered."""
+        line = Line(self.lock, self.workers, *looks)
+        self._worker(line).run()
+        return [is_entered for is_entered, _ in line.counted_on]
+
+    def _worker(self, line: Line, alone: Alone | None = None) -> Worker:
+        # What watches the lease ends this process when it runs out, and goes on when the worker has left.
+        manner = Manner(until_idle=0, lease=timedelta(days=1))
+        return Worker(cast(Durable, line), self.workers, "one", manner, FakeClock(EVENING), alone=alone)
 
 
 @pytest.fixture
@@ -102,6 +112,11 @@ def test_nobody_counts_on_a_worker_when_it_looks_for_the_last_time(site: Site) -
 
 def test_what_came_while_a_worker_was_leaving_is_not_left_behind(site: Site) -> None:
     assert site.carries(nothing, something, nothing, nothing) == [(True, True), (False, False)] * 2
+    assert site.workers.names == []
+
+
+def test_it_is_not_left_behind_either_where_a_database_has_many_workers(site: Site) -> None:
+    assert site.carries_among_many(nothing, something, nothing, nothing) == [True, False] * 2
     assert site.workers.names == []
 
 
