@@ -121,7 +121,7 @@ class Listings:
             # Whoever has changed them meanwhile, and changed them back, has left another stamp.
             if said and (source.stamp(), source.content()) == (stamp, content):
                 self._keep(said, answer)
-        if said and seen:
+        if said and seen and source.stamp() == stamp:
             with suppress(OSError):
                 seen.unlink(missing_ok=True)
                 seen.hardlink_to(said)

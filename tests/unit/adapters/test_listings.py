@@ -94,6 +94,20 @@ def test_a_file_that_changes_while_ansible_reads_it_leaves_no_answer(case: Case)
     assert case.ask() == 2
 
 
+def test_a_file_that_changes_between_looking_and_reading_leaves_no_answer_under_its_old_looks(case: Case) -> None:
+    source = Source(folder=case.site, inventory=case.inventory, program=case.program)
+    before, text, looks, listings = case.hosts.stat(), case.hosts.read_text(), source.stamp(), Listings(case.listings)
+    assert looks is not None
+    case.hosts.write_text("all: {hosts: {web2: }}\n")
+    now = source.stamp()
+    assert now is not None
+    assert [listings.answer("all", source, stamp, lambda: "web2") for stamp in (now, looks)] == ["web2"] * 2
+    case.hosts.write_text(text)
+    os.utime(case.hosts, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert source.stamp() == looks
+    assert listings.answer("all", source, looks, lambda: "web1") == "web1"
+
+
 def test_frozen_content_is_answered_as_the_site_was_until_a_variable_differs(case: Case) -> None:
     (case.inventory / "group_vars" / "all.yml").write_text("a: b\n")
     case.freeze()
